@@ -1,0 +1,39 @@
+"""Outrider rides beside a fleet of Python bots: it measures, explains, warns, tunes, restarts.
+
+What a bot imports is here, and is loaded when first used, so that ``import outrider`` adds nothing
+to a bot's start.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from outrider.sdk.bot import Bot as Bot
+    from outrider.sdk.cached import cached as cached
+    from outrider.sdk.database import create_engine as create_engine
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Bot": "outrider.sdk.bot",
+    "cached": "outrider.sdk.cached",
+    "create_engine": "outrider.sdk.database",
+}
+_ROOMS = frozenset(
+    {"alerts", "analysis", "cache", "database", "metrics", "schedules", "sdk", "store"}
+    | {"supervisor", "tasks", "testing", "validation", "web", "workers"}
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"outrider.{name}")
+    raise AttributeError(f"module 'outrider' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, *_ROOMS})

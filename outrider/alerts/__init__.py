@@ -1,0 +1,1 @@
+"""Rules, states and notifications."""

@@ -1,0 +1,1 @@
+"""Says what is normal, what is odd, and what holds the fleet back."""

@@ -1,0 +1,1 @@
+"""A two-tier cache that is warmed before it is asked."""

@@ -1,0 +1,1 @@
+"""Engines whose pools fit the server together."""

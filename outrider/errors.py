@@ -1,0 +1,95 @@
+"""Every error that Outrider raises on purpose.
+
+::
+
+    OutriderError
+    ├── SettingsError        outrider.toml or the environment is wrong; holds every mistake
+    ├── BadArgument          a task, command or call was given a value it can't take
+    ├── RedisUnavailable     the server does not answer (worth another try)
+    │   └── RedisRefused     it answers, and says no (password, version): trying again is no use
+    ├── SupervisorUnavailable  nothing listens on the control socket
+    ├── UnknownBot           no bot of that name in this fleet
+    ├── DeliveryError        a notification did not arrive
+    └── StoreError           stored bytes can't be read
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class OutriderError(Exception):
+    """Base of all: ``permanent`` tells a caller whether another try can help.
+
+    The text says what is wrong, what was expected and what to do next.
+    """
+
+    permanent: bool = True
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in the settings, with everything its owner needs to mend it."""
+
+    source: str
+    key: str
+    value: object
+    message: str
+    remedy: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.source}:{self.line}" if self.line else self.source
+        shown = "" if self.value is None else f" = {self.value!r}"
+        return f"{where}: {self.key}{shown}: {self.message} {self.remedy}".rstrip()
+
+
+class SettingsError(OutriderError):
+    """The settings have mistakes; nothing was started. ``problems`` lists them all."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class BadArgument(OutriderError):  # noqa: N818 - reads as the message it is
+    """A value can't be taken; the text names it, what was expected and an example."""
+
+
+class RedisUnavailable(OutriderError):  # noqa: N818
+    """Redis does not answer at its address; start it, or unset OUTRIDER_REDIS_URL."""
+
+    permanent = False
+    retry_after_s = 1.0
+
+
+class RedisRefused(RedisUnavailable):
+    """Redis answers and refuses: wrong password, wrong version, or no permission."""
+
+    permanent = True
+    retry_after_s = None
+
+
+class SupervisorUnavailable(OutriderError):  # noqa: N818
+    """No supervisor listens here; start one with `outrider up` or `outrider supervise`."""
+
+    permanent = False
+    retry_after_s = 1.0
+
+
+class UnknownBot(OutriderError):  # noqa: N818
+    """No bot of that name is declared; `outrider bots list` shows those that are."""
+
+
+class DeliveryError(OutriderError):
+    """A channel could not deliver. ``permanent`` decides between retry and giving up."""
+
+    def __init__(self, text: str, *, permanent: bool) -> None:
+        super().__init__(text)
+        self.permanent = permanent
+        self.retry_after_s = None if permanent else 2.0
+
+
+class StoreError(OutriderError):
+    """Stored bytes are damaged or of an unknown format; the row is skipped and counted."""

@@ -1,0 +1,1 @@
+"""Collectors: each turns one part of a fleet into named numbers."""

@@ -1,0 +1,56 @@
+"""What a collector returns and a store keeps: one row of named values per host and tick.
+
+Series are named by dotted paths, the unit at the end: ``host.cpu.used_ratio``,
+``bot.canary.rss_bytes``. The second part of a ``bot.`` series is the bot's name, which has no dots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Values = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """All series of one host at one moment. ``at_s`` is the start of the tick."""
+
+    host: str
+    at_s: float
+    values: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Rows of one host side by side.
+
+    ``times_s`` has shape ``[ticks]``, ``values`` ``[ticks, len(names)]``; a series missing at a
+    tick is NaN there.
+    """
+
+    names: tuple[str, ...]
+    times_s: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """Return one series, shape ``[ticks]``. Raises KeyError when it is not in the window."""
+        try:
+            return self.values[:, self.names.index(name)]
+        except ValueError:
+            raise KeyError(name) from None
+
+
+def bot_of(series: str) -> str | None:
+    """Return the bot that a series belongs to, or None.
+
+    >>> bot_of("bot.canary.rss_bytes"), bot_of("host.load.1m")
+    ('canary', None)
+    """
+    area, _, rest = series.partition(".")
+    return rest.partition(".")[0] if area == "bot" and rest else None

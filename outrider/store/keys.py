@@ -1,0 +1,87 @@
+"""Every Redis key that Outrider writes, in one place. All begin with ``or:``.
+
+| key | holds |
+|---|---|
+| ``or:hosts`` | sorted set: host -> time of its last heartbeat |
+| ``or:ts:{host}:{chunk}`` | hash: tick time in ms -> packed row (an hour of rows) |
+| ``or:ts:{host}:{chunk}:names`` | hash: schema id -> series names |
+| ``or:ts:{host}:{chunk}:sealed`` | the same hour, compressed |
+| ``or:ts:{host}:chunks`` | sorted set: the hours that have rows |
+| ``or:ts:hosts`` | set: hosts that have rows |
+| ``or:report:{host}`` | JSON: the newest analysis |
+| ``or:baseline:{host}`` | JSON: what is normal for each series |
+| ``or:alerts:state:{host}`` | hash: rule and instance -> JSON state |
+| ``or:alerts:history`` | list: every change of state, newest first |
+| ``or:alerts:outbox`` | hash: changes that not every channel was told of yet |
+| ``or:alerts:log`` | list: who was told, when, with what result |
+| ``or:actions`` | list: who did what to which bot, and how it ended |
+| ``or:beat:lease`` / ``or:beat:token`` | who schedules now / fencing token |
+| ``or:beat:ticks`` | hash: entry -> last tick sent |
+| ``or:beat:missed`` | list: ticks that nobody could send |
+| ``or:deliveries:{task}`` | how often a task was delivered |
+| ``or:dead`` | list: tasks given up after too many deliveries |
+| ``or:frame:{host}:{bot}`` | telemetry of a bot that runs unsupervised |
+| ``or:validation:{run}`` | JSON: a validation report |
+| ``or:tune:{what}`` | JSON: the newest tuning report |
+| ``or:cache:...`` | values and usage of caches (see ``outrider.cache``) |
+"""
+
+from __future__ import annotations
+
+HOSTS = "or:hosts"
+SERIES_HOSTS = "or:ts:hosts"
+HISTORY = "or:alerts:history"
+OUTBOX = "or:alerts:outbox"
+NOTIFICATIONS = "or:alerts:log"
+ACTIONS = "or:actions"
+LEASE = "or:beat:lease"
+TOKEN = "or:beat:token"  # noqa: S105 - a fencing token, no secret
+TICKS = "or:beat:ticks"
+MISSED = "or:beat:missed"
+DEAD = "or:dead"
+FLEET = "fleet"  # the name under which series of no single host are kept
+
+
+def chunk(host: str, start_s: int) -> str:
+    """Return the key of the rows of the hour that starts at ``start_s``."""
+    return f"or:ts:{host}:{start_s}"
+
+
+def chunks(host: str) -> str:
+    """Return the key of the list of a host's hours."""
+    return f"or:ts:{host}:chunks"
+
+
+def report(host: str) -> str:
+    """Return the key of a host's newest analysis."""
+    return f"or:report:{host}"
+
+
+def baseline(host: str) -> str:
+    """Return the key of what is normal on a host."""
+    return f"or:baseline:{host}"
+
+
+def alert_state(host: str) -> str:
+    """Return the key of the alert states of a host."""
+    return f"or:alerts:state:{host}"
+
+
+def deliveries(task_id: str) -> str:
+    """Return the key that counts a task's deliveries."""
+    return f"or:deliveries:{task_id}"
+
+
+def frame(host: str, bot: str) -> str:
+    """Return the key of an unsupervised bot's telemetry."""
+    return f"or:frame:{host}:{bot}"
+
+
+def validation(run: str) -> str:
+    """Return the key of a validation report."""
+    return f"or:validation:{run}"
+
+
+def tuning(what: str) -> str:
+    """Return the key of a tuning report."""
+    return f"or:tune:{what}"

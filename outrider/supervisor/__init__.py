@@ -1,0 +1,1 @@
+"""Starts bots, keeps them up, and says how they are."""

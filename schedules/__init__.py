@@ -1,0 +1,1 @@
+"""When it is done: beat's table and its leased scheduler."""

@@ -1,0 +1,1 @@
+"""What is done: Celery tasks, thin adaptors to the engine."""

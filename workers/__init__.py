@@ -1,0 +1,1 @@
+"""Where it runs: the Celery app, its workers and the local stack."""

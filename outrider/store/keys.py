@@ -9,6 +9,7 @@
 | ``or:ts:{host}:chunks`` | sorted set: the hours that have rows |
 | ``or:ts:hosts`` | set: hosts that have rows |
 | ``or:report:{host}`` | JSON: the newest analysis |
+| ``or:bots:{host}`` | JSON: the supervisor's word on every bot, at the last tick |
 | ``or:baseline:{host}`` | JSON: what is normal for each series |
 | ``or:alerts:state:{host}`` | hash: rule and instance -> JSON state |
 | ``or:alerts:history`` | list: every change of state, newest first |
@@ -55,6 +56,11 @@ def chunks(host: str) -> str:
 def report(host: str) -> str:
     """Return the key of a host's newest analysis."""
     return f"or:report:{host}"
+
+
+def bots(host: str) -> str:
+    """Return the key of the supervisor's word on a host's bots."""
+    return f"or:bots:{host}"
 
 
 def baseline(host: str) -> str:

@@ -254,10 +254,12 @@ class Settings(BaseSettings):
 def instance_names(name: str, count: int) -> list[str]:
     """Return the names of a bot's processes.
 
-    >>> instance_names("canary", 1), instance_names("canary", 2)
-    (['canary'], ['canary-1', 'canary-2'])
+    The first keeps the bot's own name, so that scaling renames nobody.
+
+    >>> instance_names("canary", 1), instance_names("canary", 3)
+    (['canary'], ['canary', 'canary-2', 'canary-3'])
     """
-    return [name] if count == 1 else [f"{name}-{number}" for number in range(1, count + 1)]
+    return [name if number == 1 else f"{name}-{number}" for number in range(1, count + 1)]
 
 
 def find_file(start: Path | None = None) -> Path | None:

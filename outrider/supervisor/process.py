@@ -1,0 +1,255 @@
+"""One supervised process and its states.
+
+::
+
+    stopped ──start──► starting ──ready──► ready
+       ▲                  │ exit             │ exit
+       │ stop             ▼                  ▼
+       └───── stopping  backoff ──wait──► starting
+                          │ too many restarts
+                          ▼
+                        failed ──start──► starting
+
+A process in ``backoff`` or ``failed`` has no pid. What ended it stays in ``reason`` until it is
+ready again. Every process leads its own session: a Ctrl-C at the terminal reaches only the
+supervisor, and its whole tree can be ended at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from outrider.supervisor import exits, leash, logs, restart
+from outrider.supervisor.spec import ProcessSpec, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+State = Literal["stopped", "starting", "ready", "stopping", "backoff", "failed"]
+ALIVE_AFTER_S = 1.0
+PROBE_EVERY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is known of a process; plain data for the control socket."""
+
+    name: str
+    bot: str
+    kind: str
+    state: State
+    pid: int | None
+    since_s: float
+    restarts: int
+    crashes: int
+    reason: str
+    start_s: float | None
+
+
+class Supervised:
+    """Starts one process, watches it, and starts it again as its policy says.
+
+    Lives in one event loop. ``tell(name, what, detail)`` is called at every change of state.
+    """
+
+    def __init__(
+        self, spec: ProcessSpec, *, logs_dir: Path, tell: Callable[[str, str, str], None]
+    ) -> None:
+        self.spec = spec
+        self.state: State = "stopped"
+        self.since_s = time.time()
+        self.reason = ""
+        self.restarts = 0
+        self.crashes = 0
+        self.start_s: float | None = None
+        self._logs_dir = logs_dir
+        self._tell = tell
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._in_a_row = 0
+        self._restarts_s: list[float] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self._ended.set()
+        self.changed = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, while it runs."""
+        return self._process.pid if self._process else None
+
+    def status(self) -> Status:
+        """Return what is known, as plain data."""
+        return Status(
+            self.spec.name, self.spec.bot, self.spec.kind, self.state, self.pid, self.since_s,
+            self.restarts, self.crashes, self.reason, self.start_s,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Start it unless it runs. A failed one gets a clean record."""
+        if self.state in ("starting", "ready"):
+            return
+        if self.state == "failed":
+            self._restarts_s.clear()
+            self._in_a_row = 0
+        self._cancel_timer()
+        self._spawn()
+
+    async def stop(self, reason: str = "stopped on request") -> None:
+        """End it: SIGTERM, the grace period, then SIGKILL for its whole tree."""
+        self._cancel_timer()
+        process = self._process
+        if process is None:
+            self._enter("stopped", reason)
+            return
+        self._enter("stopping", reason)
+        await self._end(process)
+        self._enter("stopped", reason)
+
+    async def restart(self, reason: str) -> None:
+        """Stop and start it; counted as a restart, not as a crash."""
+        await self.stop(reason)
+        self.restarts += 1
+        self.start()
+
+    def mark_ready(self) -> None:
+        """Note that it does its work."""
+        if self.state == "starting":
+            self.start_s = time.monotonic() - self._started
+            self._enter("ready", "")
+
+    def limit_memory(self, limit_bytes: int | None) -> None:
+        """Change its memory limit from now on."""
+        self.spec = replace(self.spec, memory_limit_bytes=limit_bytes)
+
+    def rotate_log(self) -> None:
+        """Rotate its log when it grew too large."""
+        logs.rotate(logs.path_of(self._logs_dir, self.spec.name))
+
+    def kill(self, reason: str) -> None:
+        """End it at once; it counts as a crash and is started again by its policy."""
+        if self._process:
+            self.reason = reason
+            self._signal_tree(self._process.pid, signal.SIGKILL)
+
+    def _spawn(self) -> None:
+        output = logs.open_for(self._logs_dir, self.spec.name)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *self.spec.argv],
+                cwd=self.spec.cwd,
+                env=environment(self.spec),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._after_failed_spawn(error)
+            return
+        finally:
+            os.close(output)
+        self._started = time.monotonic()
+        self._ended.clear()
+        self._enter("starting", self.reason)
+        process = self._process
+        exits.watch(process, lambda code: self._on_exit(process, code))
+        self._waiter = asyncio.ensure_future(self._await_ready(process))
+
+    def _after_failed_spawn(self, error: OSError) -> None:
+        """Treat a start that the system refused (no folder, no pids) like an exit."""
+        self._process = None
+        self._started = time.monotonic()
+        self._follow(127, f"can't be started: {error.strerror} ({error.filename})")
+
+    async def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + self.spec.ready_timeout_s
+        if self.spec.readiness == "alive":
+            await asyncio.sleep(min(ALIVE_AFTER_S, self.spec.ready_timeout_s))
+            if self._process is process:
+                self.mark_ready()
+            return
+        while self._process is process and self.state == "starting":
+            if self.spec.probe and await asyncio.to_thread(self.spec.probe):
+                self.mark_ready()
+            elif time.monotonic() > deadline:
+                self.kill(f"not ready within {self.spec.ready_timeout_s:.0f} s")
+                return
+            else:
+                await asyncio.sleep(PROBE_EVERY_S)
+
+    def _on_exit(self, process: subprocess.Popen[bytes], code: int) -> None:
+        self._signal_tree(process.pid, signal.SIGKILL)  # nothing of its tree stays behind
+        if self._process is not process:
+            return
+        self._process = None
+        if self._waiter:
+            self._waiter.cancel()
+        self._ended.set()
+        if self.state == "stopping":
+            return
+        killed_because = self.reason if self.reason.startswith(("not ready", "watchdog")) else ""
+        self._follow(code, killed_because or restart.describe(code))
+
+    def _follow(self, code: int, words: str) -> None:
+        now = time.monotonic()
+        lived_s = now - self._started
+        if code != 0:
+            self.crashes += 1
+        if lived_s >= restart.SETTLED_S:
+            self._in_a_row = 0
+        decision = restart.decide(
+            self.spec.restart,
+            code=code,
+            lived_s=lived_s,
+            restarts_s=self._restarts_s,
+            in_a_row=self._in_a_row,
+            now_s=now,
+        )
+        match decision:
+            case restart.Stay():
+                self._enter("stopped", words)
+            case restart.GiveUp(reason):
+                self._enter("failed", f"{reason}; {words}" if words not in reason else reason)
+            case restart.Again(after_s):
+                self._in_a_row += 1
+                self._restarts_s = [at for at in self._restarts_s if at > now - 3600] + [now]
+                self.restarts += 1
+                self._enter("backoff", words)
+                self._timer = asyncio.get_running_loop().call_later(after_s, self._spawn)
+
+    async def _end(self, process: subprocess.Popen[bytes]) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._ended.wait(), self.spec.grace_s)
+        except TimeoutError:
+            self._tell(self.spec.name, "killed", f"ignored SIGTERM for {self.spec.grace_s:.0f} s")
+            self._signal_tree(process.pid, signal.SIGKILL)
+            await self._ended.wait()
+
+    def _enter(self, state: State, reason: str) -> None:
+        self.state, self.reason, self.since_s = state, reason, time.time()
+        self._tell(self.spec.name, state, reason)
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    def _cancel_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    @staticmethod
+    def _signal_tree(pid: int, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, number)

@@ -1,0 +1,280 @@
+"""Runs a set of processes: starts them in order, hears what they say, obeys its control socket.
+
+One event loop, no threads of its own. Two sockets lie in the run folder, which only the owner can
+enter: ``telemetry.sock`` takes frames from bots, ``control.sock`` takes orders (see ``control``).
+What happens is kept as numbered events, so that a collector can store each once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+import uuid
+from collections import deque
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import psutil
+
+from outrider import units
+from outrider.errors import BadArgument, UnknownBot
+from outrider.metrics import frame as frames
+from outrider.supervisor import control, logs
+from outrider.supervisor.process import Supervised
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from outrider.supervisor.spec import ProcessSpec
+
+KEPT_EVENTS = 500
+HOUSEKEEPING_S = 5.0
+_DRAINED_AT_ONCE = 256
+
+
+class Supervisor:
+    """Supervises processes until :meth:`stop`. ``scale_to(bot, count)`` builds specs for scaling."""
+
+    def __init__(
+        self,
+        *,
+        run_dir: Path,
+        logs_dir: Path,
+        scale_to: Callable[[str, int], list[ProcessSpec]] | None = None,
+    ) -> None:
+        self.run_dir = run_dir
+        self.logs_dir = logs_dir
+        self.processes: dict[str, Supervised] = {}
+        self.frames: dict[str, frames.Frame] = {}
+        self.events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
+        self.refused_frames = 0
+        self._boot = uuid.uuid4().hex[:12]
+        self._sequence = 0
+        self._scale_to = scale_to
+        self._telemetry: socket.socket | None = None
+        self._control: asyncio.Server | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
+        self._starting: set[asyncio.Task[None]] = set()
+
+    @property
+    def telemetry_path(self) -> Path:
+        """Where bots send their frames."""
+        return self.run_dir / "telemetry.sock"
+
+    async def open(self) -> None:
+        """Open both sockets.
+
+        Raises:
+            BadArgument: another supervisor is at work in this folder.
+        """
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.run_dir.chmod(0o700)
+        if control.answers(self.run_dir):
+            raise BadArgument(
+                f"a supervisor is at work in {self.run_dir}; "
+                "see `outrider status`, or stop it before you start another."
+            )
+        self._telemetry = self._open_telemetry()
+        asyncio.get_running_loop().add_reader(self._telemetry, self._drain)
+        self._control = await control.serve(self.run_dir, self.handle)
+        self._housekeeping = asyncio.ensure_future(self._keep_house())
+
+    def add(self, spec: ProcessSpec) -> Supervised:
+        """Take a process into care without starting it."""
+        process = Supervised(spec, logs_dir=self.logs_dir, tell=self._tell)
+        self.processes[spec.name] = process
+        return process
+
+    async def start_ready(self, name: str) -> bool:
+        """Start one process and wait until it is ready, or is failed or stopped. Tell whether."""
+        process = self.processes[name]
+        process.start()
+        while process.state in ("starting", "backoff"):
+            await process.changed.wait()
+        return process.state == "ready"
+
+    def start_in_order(self, specs: Iterable[ProcessSpec]) -> None:
+        """Start processes, each as soon as those it needs are ready."""
+        for spec in specs:
+            if spec.autostart:
+                task = asyncio.ensure_future(self._start_when_needs_ready(self.processes[spec.name]))
+                self._starting.add(task)
+                task.add_done_callback(self._starting.discard)
+
+    async def stop(self, names: Iterable[str] | None = None) -> None:
+        """Stop processes, all by default, at the same time; then nothing of them is left."""
+        for task in self._starting:
+            task.cancel()
+        chosen = list(self.processes if names is None else names)
+        await asyncio.gather(
+            *(self.processes[name].stop("the supervisor stops") for name in chosen)
+        )
+
+    async def close(self) -> None:
+        """Close the sockets."""
+        if self._housekeeping:
+            self._housekeeping.cancel()
+        if self._control:
+            self._control.close()
+        if self._telemetry:
+            asyncio.get_running_loop().remove_reader(self._telemetry)
+            self._telemetry.close()
+        for path in (self.telemetry_path, self.run_dir / control.SOCKET):
+            path.unlink(missing_ok=True)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return everything known, as plain data."""
+        return {
+            "boot": self._boot,
+            "at_s": time.time(),
+            "processes": [asdict(process.status()) for process in self.processes.values()],
+            "frames": {name: msgspec.to_builtins(frame) for name, frame in self.frames.items()},
+            "refused_frames": self.refused_frames,
+            "events": list(self.events),
+        }
+
+    async def handle(self, order: dict[str, Any]) -> Any:
+        """Carry out one order of the control socket. Raises an OutriderError to refuse it."""
+        what, bot = order.get("do"), str(order.get("bot") or "")
+        who, why = str(order.get("who") or "somebody"), str(order.get("why") or "")
+        if what == "snapshot":
+            return self.snapshot()
+        if what == "scale":
+            return await self._scale(bot, order.get("instances"), who, why)
+        chosen = self._named(bot)
+        if what == "diagnose":
+            return [self._diagnose(process) for process in chosen]
+        if what == "limit":
+            return self._limit(chosen, order.get("memory"), who, why)
+        if what not in ("start", "stop", "restart"):
+            raise BadArgument(
+                f"unknown order {what!r}; known: start, stop, restart, scale, limit, diagnose, snapshot."
+            )
+        reason = f"{what} by {who}" + (f": {why}" if why else "")
+        for process in chosen:
+            self._tell(process.spec.name, f"asked to {what}", reason)
+        await asyncio.gather(*(self._do(what, process, reason) for process in chosen))
+        return [asdict(process.status()) for process in chosen]
+
+    async def _do(self, what: str, process: Supervised, reason: str) -> None:
+        match what:
+            case "start":
+                process.start()
+            case "stop":
+                await process.stop(reason)
+            case _:
+                await process.restart(reason)
+
+    async def _scale(self, bot: str, instances: Any, who: str, why: str) -> list[dict[str, Any]]:
+        if self._scale_to is None or not isinstance(instances, int) or not 0 <= instances <= 1000:  # noqa: PLR2004
+            raise BadArgument(f"instances = {instances!r} must be a whole number from 0 to 1000.")
+        wanted = {spec.name: spec for spec in self._scale_to(bot, instances)}
+        present = [name for name, process in self.processes.items() if process.spec.bot == bot]
+        self._tell(bot, "asked to scale", f"to {instances} by {who}" + (f": {why}" if why else ""))
+        for name in present:
+            if name not in wanted:
+                await self.processes.pop(name).stop(f"scaled down by {who}")
+                self.frames.pop(name, None)
+        for name, spec in wanted.items():
+            if name not in self.processes:
+                self.add(spec)
+            self.processes[name].start()
+        return [asdict(self.processes[name].status()) for name in wanted]
+
+    def _limit(self, chosen: list[Supervised], memory: Any, who: str, why: str) -> list[Any]:
+        try:
+            limit_bytes = None if memory is None else units.parse_bytes(memory)
+        except ValueError as error:
+            raise BadArgument(f"memory: {error}") from None
+        shown = "no limit" if limit_bytes is None else units.show_bytes(limit_bytes)
+        for process in chosen:
+            process.limit_memory(limit_bytes)
+            self._tell(process.spec.name, "memory limit", f"{shown}, by {who}: {why}".rstrip(": "))
+        return [
+            asdict(process.status()) | {"memory_limit_bytes": limit_bytes} for process in chosen
+        ]
+
+    def _diagnose(self, process: Supervised) -> dict[str, Any]:
+        name = process.spec.name
+        frame = self.frames.get(name)
+        return {
+            **asdict(process.status()),
+            "frame": msgspec.to_builtins(frame) if frame else None,
+            "log": logs.tail(logs.path_of(self.logs_dir, name), 20),
+            "events": [event for event in self.events if event["name"] == name][-10:],
+        }
+
+    def _named(self, bot: str) -> list[Supervised]:
+        chosen = [
+            process
+            for name, process in self.processes.items()
+            if process.spec.kind == "bot" and bot in (name, process.spec.bot, "all")
+        ]
+        if not chosen:
+            known = sorted({p.spec.bot for p in self.processes.values() if p.spec.kind == "bot"})
+            raise UnknownBot(f"no bot {bot!r}; this fleet has: {', '.join(known) or 'none'}.")
+        return chosen
+
+    async def _start_when_needs_ready(self, process: Supervised) -> None:
+        for needed in process.spec.needs:
+            for other in [p for p in self.processes.values() if needed in (p.spec.name, p.spec.bot)]:
+                while other.state != "ready":
+                    await other.changed.wait()
+        process.start()
+
+    def _open_telemetry(self) -> socket.socket:
+        self.telemetry_path.unlink(missing_ok=True)
+        opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        opened.setblocking(False)
+        opened.bind(str(self.telemetry_path))
+        os.chmod(self.telemetry_path, 0o600)  # noqa: PTH101 - a socket, not a file
+        return opened
+
+    def _drain(self) -> None:
+        """Take what bots sent; a bounded number at once, so that a flood can't starve the rest."""
+        assert self._telemetry is not None
+        for _ in range(_DRAINED_AT_ONCE):
+            try:
+                message = self._telemetry.recv(frames.MOST_BYTES)
+            except BlockingIOError:
+                return
+            try:
+                frame = frames.decode(message)
+                process = self.processes[frame.bot]
+            except (ValueError, KeyError):  # nonsense, or nobody of ours
+                self.refused_frames += 1
+                continue
+            self.frames[frame.bot] = frame
+            if frame.ready and process.spec.readiness == "sdk" and frame.pid == process.pid:
+                process.mark_ready()
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            for process in list(self.processes.values()):
+                process.rotate_log()
+                limit = process.spec.memory_limit_bytes
+                if limit and process.pid and process.state == "ready":
+                    with contextlib.suppress(psutil.Error):
+                        used = psutil.Process(process.pid).memory_info().rss
+                        if used > limit:
+                            await process.restart(
+                                f"used {units.show_bytes(used)}, limit {units.show_bytes(limit)}"
+                            )
+
+    def _tell(self, name: str, what: str, detail: str) -> None:
+        self._sequence += 1
+        self.events.append(
+            {
+                "id": f"{self._boot}-{self._sequence}",
+                "at_s": time.time(),
+                "name": name,
+                "what": what,
+                "detail": detail,
+            }
+        )

@@ -61,7 +61,7 @@ class RedisUnavailable(OutriderError):  # noqa: N818
     """Redis does not answer at its address; start it, or unset OUTRIDER_REDIS_URL."""
 
     permanent = False
-    retry_after_s = 1.0
+    retry_after_s: float | None = 1.0
 
 
 class RedisRefused(RedisUnavailable):

@@ -145,7 +145,9 @@ class NotifySettings(_Table):
 class DatabaseSettings(_Table):
     """The database that the fleet shares: ``[database]``."""
 
-    url: SecretStr | None = Field(None, description="SQLAlchemy URL, for reports on pools and server")
+    url: SecretStr | None = Field(
+        None, description="SQLAlchemy URL, for reports on pools and server"
+    )
     max_connections: int | None = Field(
         None, ge=4, description="the server's limit; asked from the server when not given"
     )
@@ -205,16 +207,18 @@ class Settings(BaseSettings):
         "standard", description="intervals of the periodic work besides collection"
     )
     timezone: str = Field("UTC", description="for reports and the schedule")
-    dashboard: ServerSettings = Field(default_factory=lambda: ServerSettings())
-    flower: ServerSettings = Field(default_factory=lambda: ServerSettings())
-    database: DatabaseSettings = Field(default_factory=lambda: DatabaseSettings())
-    warm: WarmSettings = Field(default_factory=lambda: WarmSettings())
-    notify: NotifySettings = Field(default_factory=lambda: NotifySettings())
+    dashboard: ServerSettings = Field(default_factory=ServerSettings)
+    flower: ServerSettings = Field(default_factory=ServerSettings)
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    warm: WarmSettings = Field(default_factory=WarmSettings)
+    notify: NotifySettings = Field(default_factory=NotifySettings)
     schedule: dict[str, EntrySettings] = Field(
         default_factory=dict, description="changes to beat's table, by entry name"
     )
     bots: dict[str, BotSettings] = Field(default_factory=dict, description="the fleet")
-    alert: tuple[AlertSettings, ...] = Field((), description="alert rules besides the built-in ones")
+    alert: tuple[AlertSettings, ...] = Field(
+        (), description="alert rules besides the built-in ones"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -285,11 +289,9 @@ def load(path: Path | None = None) -> Settings:
     raw, text = read_toml(path) if path else ({}, "")
     problems = _unknown_variables()
     try:
-        settings = Settings(**raw, **_secrets_from_files())
+        settings = Settings(**(raw | _secrets_from_files()))
     except ValidationError as invalid:
-        problems += [
-            _problem(path, text, error["loc"], error) for error in invalid.errors()
-        ]
+        problems += [_problem(path, text, error["loc"], error) for error in invalid.errors()]
         raise SettingsError(problems) from None
     if problems:
         raise SettingsError(problems)
@@ -349,12 +351,12 @@ def line_of(text: str, key: tuple[str | int, ...]) -> int | None:
     return best[1] if best else None
 
 
-def _problem(
-    path: Path | None, text: str, loc: tuple[str | int, ...], error: Any
-) -> Problem:
+def _problem(path: Path | None, text: str, loc: tuple[str | int, ...], error: Any) -> Problem:
     key = ".".join(str(part) for part in loc) or "settings"
     line = line_of(text, loc)
-    source = str(path) if line else "environment" if _in_environment(loc) else str(path or "settings")
+    source = str(path or "settings")
+    if not line and _in_environment(loc):
+        source = "environment"
     message = error["msg"].removeprefix("Value error, ")
     remedy = ""
     if error["type"] == "extra_forbidden":
@@ -406,8 +408,8 @@ def _in_environment(loc: tuple[str | int, ...]) -> bool:
 _OWN_VARIABLES = frozenset(
     {
         "OUTRIDER_CONFIG", "OUTRIDER_BOT", "OUTRIDER_TELEMETRY", "OUTRIDER_POOL_SIZE",
-        "OUTRIDER_PRESET", "OUTRIDER_DASHBOARD_TOKEN", "OUTRIDER_TEST_POSTGRES_URL",
-        "OUTRIDER_TEST_REDIS_URL",
+        "OUTRIDER_PRESET", "OUTRIDER_FLOWER_PASSWORD", "OUTRIDER_DASHBOARD_TOKEN",
+        "OUTRIDER_TEST_POSTGRES_URL", "OUTRIDER_TEST_REDIS_URL",
     }
 )  # fmt: skip
 
@@ -427,7 +429,7 @@ def _unknown_variables() -> list[Problem]:
     ]  # fmt: skip
 
 
-def _secrets_from_files() -> dict[str, str]:
+def _secrets_from_files() -> dict[str, Any]:
     """``OUTRIDER_REDIS_URL_FILE`` names a file that holds the value, as container secrets do."""
     name = f"{ENV_PREFIX}REDIS_URL_FILE"
     if name not in os.environ:
@@ -447,4 +449,6 @@ def _refuse_cycles(needs: dict[str, tuple[str, ...]]) -> None:
     try:
         graphlib.TopologicalSorter(needs).prepare()
     except graphlib.CycleError as error:
-        raise ValueError(f"bots need each other in a circle: {' -> '.join(error.args[1])}.") from None
+        raise ValueError(
+            f"bots need each other in a circle: {' -> '.join(error.args[1])}."
+        ) from None

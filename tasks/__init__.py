@@ -1,1 +1,14 @@
-"""What is done: Celery tasks, thin adaptors to the engine."""
+"""What is done: Celery tasks, thin adaptors to the engine.
+
+Importing the package registers all of them, so that ``include=["outrider.tasks"]`` is enough.
+"""
+
+from outrider.tasks import (
+    alert,
+    analyse,
+    collect,
+    maintain,
+    supervise,
+)
+
+__all__ = ["alert", "analyse", "collect", "maintain", "supervise"]

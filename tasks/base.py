@@ -28,7 +28,7 @@ _MOST_DEAD = 1000
 logger = get_task_logger(__name__)
 
 
-class OutriderTask(Task):  # type: ignore[misc]  # Celery's class is untyped
+class OutriderTask(Task):  # type: ignore[type-arg]  # generic in the stubs only
     """Base of every Outrider task."""
 
     acks_late = True
@@ -48,18 +48,25 @@ class OutriderTask(Task):  # type: ignore[misc]  # Celery's class is untyped
         if not (self.request.delivery_info or {}).get("redelivered"):
             return
         redis = context.current().redis
-        count = int(typing.cast("int", redis.incr(keys.deliveries(task_id))))
+        count = redis.incr(keys.deliveries(task_id))
         redis.expire(keys.deliveries(task_id), _COUNT_TTL_S)
         if count < MOST_DELIVERIES:
             return
-        dead = {"id": task_id, "task": self.name, "args": args, "kwargs": kwargs, "at_s": time.time()}
+        dead = {
+            "id": task_id,
+            "task": self.name,
+            "args": args,
+            "kwargs": kwargs,
+            "at_s": time.time(),
+        }
         with redis.pipeline() as pipe:
             pipe.lpush(keys.DEAD, json.dumps(dead))
             pipe.ltrim(keys.DEAD, 0, _MOST_DEAD - 1)
             pipe.execute()
         logger.error("%s was delivered %d times; moved to the dead letters", self.name, count + 1)
         self.backend.mark_as_failure(
-            task_id, BadArgument(f"{self.name} ended its worker {count} times; see `outrider doctor`.")
+            task_id,
+            BadArgument(f"{self.name} ended its worker {count} times; see `outrider doctor`."),
         )
         raise Ignore
 

@@ -23,7 +23,6 @@ FLUSH_S = 1.0
 MOST_NAMES = 200
 # Keeps what is behind a name bounded when a bot puts user input into it.
 OVERFLOW = "overflow"
-_FRAME_TTL_S = 60
 
 
 class Transport(Protocol):
@@ -89,7 +88,7 @@ class Bot:
 
     @contextlib.contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Time a block, also across ``await``. A block that raises counts in ``NAME.errors`` too."""
+        """Time a block, also across ``await``; one that raises counts in ``NAME.errors`` too."""
         start = time.perf_counter()
         try:
             yield
@@ -162,6 +161,14 @@ def current() -> Bot | None:
     return _CURRENT[-1] if _CURRENT else None
 
 
+def announce(name: str) -> None:
+    """Tell the supervisor once that this process is ready, without keeping a Bot."""
+    from outrider.metrics import frame
+
+    name = os.environ.get("OUTRIDER_BOT") or name
+    _transport(name)(frame.encode(frame.Frame(name, os.getpid(), time.time(), ready=True)))
+
+
 class _LoopLag:
     """How late an event loop runs what is due: a sleeping loop is on time, a blocked one is not."""
 
@@ -180,7 +187,7 @@ class _LoopLag:
         self._loop.call_later(self.PERIOD_S, self._tick)
 
     def worst(self) -> float:
-        """Return the worst lateness in seconds since the last call; counts a loop that hangs now."""
+        """Return the worst lateness in seconds since the last call; a hanging loop is late."""
         worst = max(self._worst, self._loop.time() - self._due) if not self._loop.is_closed() else 0
         self._worst = 0.0
         return max(0.0, worst)
@@ -244,7 +251,7 @@ class _ToRedis:
         try:
             self._client = self._client or connection.connect(self._url, timeout_s=0.5)
             host = os.environ.get("OUTRIDER_HOST") or socket.gethostname().split(".")[0].lower()
-            self._client.set(keys.frame(host, self._name), message, ex=_FRAME_TTL_S)
+            self._client.hset(keys.frames(host), self._name, message)
         except redis.RedisError:
             return False
         return True

@@ -8,6 +8,7 @@
 | ``or:ts:{host}:{chunk}:sealed`` | the same hour, compressed |
 | ``or:ts:{host}:chunks`` | sorted set: the hours that have rows |
 | ``or:ts:hosts`` | set: hosts that have rows |
+| ``or:ts5m:...`` | the same three, for the five-minute summaries |
 | ``or:report:{host}`` | JSON: the newest analysis |
 | ``or:bots:{host}`` | JSON: the supervisor's word on every bot, at the last tick |
 | ``or:baseline:{host}`` | JSON: what is normal for each series |
@@ -21,7 +22,9 @@
 | ``or:beat:missed`` | list: ticks that nobody could send |
 | ``or:deliveries:{task}`` | how often a task was delivered |
 | ``or:dead`` | list: tasks given up after too many deliveries |
-| ``or:frame:{host}:{bot}`` | telemetry of a bot that runs unsupervised |
+| ``or:frames:{host}`` | hash: bot -> telemetry of a bot that runs unsupervised |
+| ``or:actions:seen:{host}`` | the last of a supervisor's events that was stored |
+| ``or:alerts:done:{id}`` | channels that were told of a change |
 | ``or:validation:{run}`` | JSON: a validation report |
 | ``or:tune:{what}`` | JSON: the newest tuning report |
 | ``or:cache:...`` | values and usage of caches (see ``outrider.cache``) |
@@ -30,7 +33,8 @@
 from __future__ import annotations
 
 HOSTS = "or:hosts"
-SERIES_HOSTS = "or:ts:hosts"
+SERIES = "or:ts"
+SUMMARIES = "or:ts5m"
 HISTORY = "or:alerts:history"
 OUTBOX = "or:alerts:outbox"
 NOTIFICATIONS = "or:alerts:log"
@@ -43,14 +47,19 @@ DEAD = "or:dead"
 FLEET = "fleet"  # the name under which series of no single host are kept
 
 
-def chunk(host: str, start_s: int) -> str:
+def chunk(host: str, start_s: int, tier: str = SERIES) -> str:
     """Return the key of the rows of the hour that starts at ``start_s``."""
-    return f"or:ts:{host}:{start_s}"
+    return f"{tier}:{host}:{start_s}"
 
 
-def chunks(host: str) -> str:
+def chunks(host: str, tier: str = SERIES) -> str:
     """Return the key of the list of a host's hours."""
-    return f"or:ts:{host}:chunks"
+    return f"{tier}:{host}:chunks"
+
+
+def series_hosts(tier: str = SERIES) -> str:
+    """Return the key of the set of hosts that have rows."""
+    return f"{tier}:hosts"
 
 
 def report(host: str) -> str:
@@ -78,9 +87,19 @@ def deliveries(task_id: str) -> str:
     return f"or:deliveries:{task_id}"
 
 
-def frame(host: str, bot: str) -> str:
-    """Return the key of an unsupervised bot's telemetry."""
-    return f"or:frame:{host}:{bot}"
+def frames(host: str) -> str:
+    """Return the key of the telemetry of a host's unsupervised bots."""
+    return f"or:frames:{host}"
+
+
+def actions_seen(host: str) -> str:
+    """Return the key that remembers which supervisor events were stored."""
+    return f"or:actions:seen:{host}"
+
+
+def told(transition: str) -> str:
+    """Return the key of the channels that were told of a change of state."""
+    return f"or:alerts:done:{transition}"
 
 
 def validation(run: str) -> str:

@@ -10,14 +10,18 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from outrider.errors import StoreError
 from outrider.samples import Values, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
 
 ID_BYTES = 8
 # A NaN whose payload says "no such series at this tick", apart from a NaN that was measured.

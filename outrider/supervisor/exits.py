@@ -9,7 +9,10 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
-from subprocess import Popen
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 OnExit = Callable[[int], None]
 

@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
         if os.getppid() != parent:  # it died before we asked
             raise SystemExit(1)
     try:
-        os.execvp(program[0], program)
+        os.execvp(program[0], program)  # noqa: S606 - that is the point
     except OSError as error:
         sys.stderr.write(f"{program[0]} can't be started: {error.strerror}\n")
         raise SystemExit(127) from None

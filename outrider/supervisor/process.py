@@ -180,7 +180,8 @@ class Supervised:
                 self.mark_ready()
             return
         while self._process is process and self.state == "starting":
-            if self.spec.probe and await asyncio.to_thread(self.spec.probe):
+            probe = self.spec.probe
+            if probe is not None and await asyncio.to_thread(probe):
                 self.mark_ready()
             elif time.monotonic() > deadline:
                 self.kill(f"not ready within {self.spec.ready_timeout_s:.0f} s")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +11,7 @@ from outrider import units
 from outrider.settings import BotSettings, Settings, instance_names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 Readiness = Literal["sdk", "alive", "probe"]
@@ -48,11 +48,17 @@ class ProcessSpec:
 
 
 def of_bot(
-    name: str, settings: Settings, *, base: Path, extra_env: Mapping[str, str], count: int | None = None
+    name: str,
+    settings: Settings,
+    *,
+    base: Path,
+    env_of: Callable[[str], Mapping[str, str]],
+    count: int | None = None,
 ) -> list[ProcessSpec]:
     """Return the processes of one bot, ``count`` of them or as many as the settings say.
 
     ``base`` is the settings file's folder: the default working folder, where entries are imported.
+    ``env_of(name)`` returns what is added to the environment of that bot.
     """
     bot = settings.bots[name]
     most, window_s = units.parse_rate(bot.restart.intensity)
@@ -62,7 +68,7 @@ def of_bot(
             bot=name,
             argv=_argv(bot),
             cwd=str(base / bot.cwd if bot.cwd else base),
-            env={**extra_env, **bot.env, "OUTRIDER_BOT": instance},
+            env={**env_of(name), **bot.env, "OUTRIDER_BOT": instance},
             readiness=bot.readiness or ("sdk" if bot.entry else "alive"),
             ready_timeout_s=bot.ready_timeout_s,
             grace_s=bot.grace_s,
@@ -75,13 +81,11 @@ def of_bot(
 
 
 def of_fleet(
-    settings: Settings, *, base: Path, extra_env: Mapping[str, str]
+    settings: Settings, *, base: Path, env_of: Callable[[str], Mapping[str, str]]
 ) -> list[ProcessSpec]:
     """Return every bot process of the settings."""
     return [
-        spec
-        for name in settings.bots
-        for spec in of_bot(name, settings, base=base, extra_env=extra_env)
+        spec for name in settings.bots for spec in of_bot(name, settings, base=base, env_of=env_of)
     ]
 
 

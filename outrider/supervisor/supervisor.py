@@ -38,7 +38,7 @@ _DRAINED_AT_ONCE = 256
 
 
 class Supervisor:
-    """Supervises processes until :meth:`stop`. ``scale_to(bot, count)`` builds specs for scaling."""
+    """Supervises processes until :meth:`stop`; ``scale_to(bot, count)`` builds specs to scale."""
 
     def __init__(
         self,
@@ -90,19 +90,13 @@ class Supervisor:
         self.processes[spec.name] = process
         return process
 
-    async def start_ready(self, name: str) -> bool:
-        """Start one process and wait until it is ready, or is failed or stopped. Tell whether."""
-        process = self.processes[name]
-        process.start()
-        while process.state in ("starting", "backoff"):
-            await process.changed.wait()
-        return process.state == "ready"
-
     def start_in_order(self, specs: Iterable[ProcessSpec]) -> None:
         """Start processes, each as soon as those it needs are ready."""
         for spec in specs:
             if spec.autostart:
-                task = asyncio.ensure_future(self._start_when_needs_ready(self.processes[spec.name]))
+                task = asyncio.ensure_future(
+                    self._start_when_needs_ready(self.processes[spec.name])
+                )
                 self._starting.add(task)
                 task.add_done_callback(self._starting.discard)
 
@@ -153,7 +147,8 @@ class Supervisor:
             return self._limit(chosen, order.get("memory"), who, why)
         if what not in ("start", "stop", "restart"):
             raise BadArgument(
-                f"unknown order {what!r}; known: start, stop, restart, scale, limit, diagnose, snapshot."
+                f"unknown order {what!r}; known: start, stop, restart, scale, limit, diagnose, "
+                "snapshot."
             )
         reason = f"{what} by {who}" + (f": {why}" if why else "")
         for process in chosen:
@@ -171,7 +166,7 @@ class Supervisor:
                 await process.restart(reason)
 
     async def _scale(self, bot: str, instances: Any, who: str, why: str) -> list[dict[str, Any]]:
-        if self._scale_to is None or not isinstance(instances, int) or not 0 <= instances <= 1000:  # noqa: PLR2004
+        if self._scale_to is None or instances not in range(1001):
             raise BadArgument(f"instances = {instances!r} must be a whole number from 0 to 1000.")
         wanted = {spec.name: spec for spec in self._scale_to(bot, instances)}
         present = [name for name, process in self.processes.items() if process.spec.bot == bot]
@@ -222,7 +217,9 @@ class Supervisor:
 
     async def _start_when_needs_ready(self, process: Supervised) -> None:
         for needed in process.spec.needs:
-            for other in [p for p in self.processes.values() if needed in (p.spec.name, p.spec.bot)]:
+            for other in [
+                p for p in self.processes.values() if needed in (p.spec.name, p.spec.bot)
+            ]:
                 while other.state != "ready":
                     await other.changed.wait()
         process.start()

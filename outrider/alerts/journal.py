@@ -1,0 +1,137 @@
+"""Where alerts are kept in Redis: states, the history of changes, the outbox, who was told.
+
+States and changes of a tick are written in one transaction, guarded by the tick: a redelivered or
+late evaluation changes nothing. What must be told lies in the outbox until every channel was told.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import redis
+
+from outrider.alerts.state import Alert, Transition
+from outrider.store import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+KEPT = 10_000
+_TICK_FIELD = "#tick"
+_TOLD_TTL_S = 7 * 86_400
+
+
+def load(client: redis.Redis, host: str) -> tuple[int, dict[str, Alert]]:
+    """Return the last tick that was evaluated (-1: none), and the alerts that are not inactive."""
+    stored = cast("dict[bytes, bytes]", client.hgetall(keys.alert_state(host)))
+    tick = int(stored.pop(_TICK_FIELD.encode(), b"-1"))
+    alerts = (msgspec.convert(json.loads(text), Alert) for text in stored.values())
+    return tick, {alert.key: alert for alert in alerts}
+
+
+def commit(
+    client: redis.Redis,
+    host: str,
+    tick: int,
+    alerts: Iterable[Alert],
+    changes: Iterable[Transition],
+) -> bool:
+    """Keep the outcome of a tick. Return False, and change nothing, when it is not the newest."""
+    key = keys.alert_state(host)
+    with client.pipeline(transaction=True) as pipe:
+        try:
+            pipe.watch(key)  # type: ignore[no-untyped-call]
+            if int(cast("bytes | None", pipe.hget(key, _TICK_FIELD)) or b"-1") >= tick:
+                return False
+            pipe.multi()
+            pipe.delete(key)
+            pipe.hset(key, _TICK_FIELD, str(tick))
+            for alert in alerts:
+                pipe.hset(key, alert.key, json.dumps(asdict(alert)))
+            for change in changes:
+                text = json.dumps(change.plain())
+                pipe.lpush(keys.HISTORY, text)
+                if "firing" in (change.before, change.to):
+                    pipe.hset(keys.OUTBOX, change.id, text)
+            pipe.ltrim(keys.HISTORY, 0, KEPT - 1)
+            pipe.execute()
+        except redis.WatchError:  # another worker evaluates the same tick: its outcome is ours
+            return False
+    return True
+
+
+def remind(client: redis.Redis, host: str, alert: Alert, now_s: float) -> None:
+    """Put a firing alert into the outbox once more."""
+    identity = f"{host}|{alert.rule}|{alert.instance}|remind|{int(now_s)}"
+    change = Transition(
+        identity, alert.rule, alert.instance, host, alert.severity,
+        "firing", "firing", now_s, -1, alert.value, alert.summary,
+    )  # fmt: skip
+    client.hset(keys.OUTBOX, change.id, json.dumps(change.plain()))
+    kept = asdict(alert) | {"reminded_s": now_s}
+    client.hset(keys.alert_state(host), alert.key, json.dumps(kept))
+
+
+def outbox(client: redis.Redis) -> list[dict[str, Any]]:
+    """Return what is still to be told, oldest first."""
+    stored = cast("dict[bytes, bytes]", client.hgetall(keys.OUTBOX))
+    return sorted((json.loads(text) for text in stored.values()), key=lambda change: change["at_s"])
+
+
+def claim(client: redis.Redis, change_id: str, channel: str) -> bool:
+    """Take one delivery for half a minute. False: it is done, or another worker is at it."""
+    if client.sismember(keys.told(change_id), channel):
+        return False
+    return bool(client.set(f"{keys.told(change_id)}:{channel}", "1", nx=True, ex=30))
+
+
+def told(
+    client: redis.Redis,
+    change: dict[str, Any],
+    channel: str,
+    *,
+    result: str,
+    done: bool,
+    at_s: float,
+) -> None:
+    """Note the result of a delivery; ``done`` means that it needs no other try."""
+    entry = {"at_s": at_s, "channel": channel, "result": result}
+    entry |= {name: change[name] for name in ("id", "rule", "instance", "host", "to", "severity")}
+    with client.pipeline(transaction=True) as pipe:
+        pipe.lpush(keys.NOTIFICATIONS, json.dumps(entry))
+        pipe.ltrim(keys.NOTIFICATIONS, 0, KEPT - 1)
+        if done:
+            pipe.sadd(keys.told(change["id"]), channel)
+            pipe.expire(keys.told(change["id"]), _TOLD_TTL_S)
+        pipe.delete(f"{keys.told(change['id'])}:{channel}")
+        pipe.execute()
+
+
+def settle(client: redis.Redis, change_id: str, channels: set[str]) -> bool:
+    """Take a change out of the outbox once every channel was told. Tell whether it is out."""
+    done = {name.decode() for name in cast("set[bytes]", client.smembers(keys.told(change_id)))}
+    if channels <= done:
+        client.hdel(keys.OUTBOX, change_id)
+        return True
+    return False
+
+
+def active(client: redis.Redis, host: str) -> list[Alert]:
+    """Return the alerts of a host that are pending or firing."""
+    return list(load(client, host)[1].values())
+
+
+def history(client: redis.Redis, most: int = 100) -> list[dict[str, Any]]:
+    """Return the newest changes of state, newest first."""
+    return [
+        json.loads(text) for text in cast("list[bytes]", client.lrange(keys.HISTORY, 0, most - 1))
+    ]
+
+
+def notifications(client: redis.Redis, most: int = 100) -> list[dict[str, Any]]:
+    """Return who was told lately, newest first."""
+    found = cast("list[bytes]", client.lrange(keys.NOTIFICATIONS, 0, most - 1))
+    return [json.loads(text) for text in found]

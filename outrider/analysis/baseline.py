@@ -1,0 +1,86 @@
+"""What is normal for each series: its median and how far it usually strays from it.
+
+Median and median absolute deviation (Hampel 1974) instead of mean and standard deviation: half of
+the history may be wrong before they are. 1.4826 makes the deviation that of a normal distribution.
+A counter, which only grows, is judged by its increase a tick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from outrider.samples import Window
+
+_NORMAL = 1.4826
+# Below this share of the median a deviation is no news: 2 % more memory is no anomaly, however
+# steady it was before.
+_LEAST_RELATIVE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Normal of one series: ``low`` to ``high`` is where its next value is expected."""
+
+    center: float
+    spread: float
+    samples: int
+
+    def low(self, score: float) -> float:
+        """Return the least value whose score is at most ``score``."""
+        return self.center - score * self.spread
+
+    def high(self, score: float) -> float:
+        """Return the greatest value whose score is at most ``score``."""
+        return self.center + score * self.spread
+
+
+def steps(window: Window) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the values to judge, and which series are counters.
+
+    Shape ``[ticks - 1, series]``: increases of counters, values of the rest. A series is a counter
+    when it grew in the window and never fell.
+    """
+    changes = np.diff(window.values, axis=0)
+    known = np.isfinite(changes)
+    counters = (np.where(known, changes, 0.0) >= 0).all(axis=0) & (
+        np.where(known, changes, 0.0).sum(axis=0) > 0
+    )
+    return np.where(counters, changes, window.values[1:]), counters
+
+
+def learn(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return center and spread of each column; NaN where a column has no value.
+
+    >>> center, spread = learn(np.array([[1.0], [2.0], [3.0], [2.0], [90.0]]))
+    >>> center.tolist(), spread.round(2).tolist()
+    ([2.0], [1.48])
+    """
+    finite = np.where(np.isfinite(values), values, np.nan)
+    empty = np.isnan(finite).all(axis=0)
+    finite[:, empty] = 0.0
+    center = np.nanmedian(finite, axis=0)
+    spread = _NORMAL * np.nanmedian(np.abs(finite - center), axis=0)
+    spread = np.maximum(spread, _LEAST_RELATIVE * np.abs(center))
+    center[empty] = np.nan
+    spread[empty] = np.nan
+    return center, spread
+
+
+def of_window(window: Window) -> dict[str, Baseline]:
+    """Return the baseline of every series of a window that has values."""
+    if len(window.times_s) < 2:  # noqa: PLR2004 - a counter needs two values
+        return {}
+    values, _ = steps(window)
+    center, spread = learn(values)
+    samples = np.isfinite(values).sum(axis=0)
+    return {
+        name: Baseline(float(center[place]), float(spread[place]), int(samples[place]))
+        for place, name in enumerate(window.names)
+        if samples[place]
+    }

@@ -1,0 +1,75 @@
+"""The ``outrider`` command. Each subcommand lives in its own module and is imported when called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from outrider.errors import OutriderError, RedisUnavailable, SupervisorUnavailable
+
+EXIT_BAD_INPUT = 2
+EXIT_UNAVAILABLE = 3
+
+# Name -> (module:attribute, help). The help stands here so that `outrider --help` imports nothing.
+_COMMANDS = {
+    "up": ("up:up", "Run the whole stack here: Redis, worker, beat, Flower, dashboard, bots."),
+    "status": ("status:status", "Say how the fleet is: verdict, bots, alerts, what happened."),
+    "bots": ("bots:bots", "List, start, stop and restart bots; read their logs."),
+    "run": ("run:run", "Run any task now, with its progress and result."),
+    "alerts": ("alerts:alerts", "Show alerts, their history, and who was told."),
+    "validate": ("validate:validate", "Measure the running stack against its targets."),
+    "config": ("config:config", "Show and check the settings."),
+    "doctor": ("doctor:doctor", "Find what is wrong with this installation."),
+    "worker": ("services:worker", "Run only this host's Celery worker."),
+    "beat": ("services:beat", "Run only beat, which sends the periodic tasks."),
+    "flower": ("services:flower", "Run only Flower, behind a password."),
+    "dashboard": ("services:dashboard", "Run only the dashboard."),
+    "supervise": ("services:supervise", "Run only the bots of this host, against a given Redis."),
+}
+
+
+class Commands(click.Group):
+    """Finds subcommands by name and imports only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of the table."""
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
+        found: click.Command = getattr(importlib.import_module(f"outrider.cli.{module}"), attribute)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Turn our errors into one clear line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except OutriderError as error:
+            click.echo(f"outrider: {error}", err=True)
+            away = isinstance(error, RedisUnavailable | SupervisorUnavailable)
+            sys.exit(EXIT_UNAVAILABLE if away and not error.permanent else EXIT_BAD_INPUT)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="First steps: `outrider up`, then in another terminal `outrider status` and "
+    "`outrider bots logs canary`. Settings: outrider.toml here, or OUTRIDER_CONFIG.",
+)
+@click.version_option(package_name="outrider")
+def main() -> None:
+    """Outrider rides beside your bots: it measures, explains, warns, tunes and restarts them."""

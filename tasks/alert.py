@@ -1,0 +1,138 @@
+"""Alerts as chained tasks: evaluate a row, tell people of what changed, remind of what lasts."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from celery import shared_task
+
+from outrider.alerts import defaults, journal, rules, state, ways
+from outrider.clock import tick_start
+from outrider.errors import DeliveryError
+from outrider.store import queues, rows
+from outrider.tasks import context
+from outrider.tasks.base import OutriderTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from outrider.alerts.channels.base import Channel
+    from outrider.samples import Values, Window
+    from outrider.tasks.context import Context
+
+# An outage of a channel longer than this ends in "gave up", which the notification log shows.
+GIVE_UP_AFTER_S = 86_400.0
+RETRY_S = (1, 2, 5, 15, 30)
+
+
+@shared_task(name="outrider.alert.evaluate", base=OutriderTask, queue=queues.ALERTS, time_limit=30)
+def evaluate(
+    analysed: dict[str, Any] | None = None, *, host: str | None = None, tick: int | None = None
+) -> dict[str, Any]:
+    """Apply every rule to a host's row of a tick, and keep what changed.
+
+    Safe to run twice, late or out of order: only the first outcome of the newest tick counts.
+    """
+    ctx = context.current()
+    host = host or (analysed or {}).get("host") or ctx.settings.host
+    tick = (analysed or {}).get("tick") if tick is None else tick
+    tick = ctx.tick() if tick is None else int(tick)
+    at_s = tick_start(tick, ctx.store.interval_s)
+    last_tick, alerts = journal.load(ctx.redis, host)
+    window = ctx.store.window(host, at_s, at_s + ctx.store.interval_s)
+    if last_tick >= tick or not len(window.times_s):
+        return {"host": host, "tick": tick, "changes": [], "new": False}
+    values = dict(zip(window.names, window.values[0].tolist(), strict=True))
+    after, changes = state.evaluate(
+        _rules(), alerts, values,
+        host=host, tick=tick, at_s=at_s, increase=_increase(ctx, host, values, at_s),
+    )  # fmt: skip
+    kept = journal.commit(ctx.redis, host, tick, after.values(), changes)
+    listed = [change.id for change in changes] if kept else []
+    return {"host": host, "tick": tick, "changes": listed, "new": kept}
+
+
+@shared_task(
+    name="outrider.alert.notify", base=OutriderTask, bind=True, queue=queues.ALERTS,
+    time_limit=60, max_retries=len(RETRY_S),
+)  # fmt: skip
+def notify(self: OutriderTask, evaluated: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Tell every channel of what lies in the outbox; what fails is tried again.
+
+    At least once: a change leaves the outbox when each channel took it, so that a worker which dies
+    in between leaves it to the next. Safe to run twice: a channel that was told is not told again.
+    """
+    del evaluated
+    ctx = context.current()
+    told, failed = 0, 0
+    channels = ways.of_settings(ctx.settings)
+    for change in journal.outbox(ctx.redis):
+        for channel in channels:
+            if journal.claim(ctx.redis, change["id"], channel.name):
+                done = _deliver(ctx, channel, change)
+                told, failed = told + done, failed + (not done)
+        journal.settle(ctx.redis, change["id"], {channel.name for channel in channels})
+    if failed and self.request.retries < len(RETRY_S):
+        raise self.retry(countdown=RETRY_S[self.request.retries])
+    return {"told": told, "failed": failed}
+
+
+@shared_task(name="outrider.alert.escalate", base=OutriderTask, queue=queues.ALERTS, time_limit=30)
+def escalate() -> dict[str, Any]:
+    """Remind of alerts that fire for longer than ``notify.repeat_s``.
+
+    Safe to run twice: a reminder notes its time, and the next is due only after another interval.
+    """
+    ctx = context.current()
+    now_s, reminded = ctx.clock.now(), []
+    for host in ctx.store.hosts():
+        for alert in journal.active(ctx.redis, host):
+            last_s = max(alert.since_s, alert.reminded_s)
+            if alert.state == "firing" and now_s - last_s >= ctx.settings.notify.repeat_s:
+                journal.remind(ctx.redis, host, alert, now_s)
+                reminded.append(alert.key)
+    if reminded:
+        notify.delay()
+    return {"reminded": reminded}
+
+
+@functools.cache
+def _rules() -> list[rules.Rule]:
+    return defaults.of_settings(context.current().settings)
+
+
+def _deliver(ctx: Context, channel: Channel, change: dict[str, Any]) -> bool:
+    """Deliver once and note the result. Return False when another try may help."""
+    now_s = ctx.clock.now()
+    try:
+        result, done = channel.deliver(change), True
+    except DeliveryError as error:
+        too_old = now_s - change["at_s"] > GIVE_UP_AFTER_S
+        done = error.permanent or too_old
+        result = f"gave up: {error}" if done else f"failed: {error}"
+    journal.told(ctx.redis, change, channel.name, result=result, done=done, at_s=now_s)
+    return done
+
+
+def _increase(
+    ctx: Context, host: str, values: Values, at_s: float
+) -> Callable[[str, float], float | None]:
+    """Return a function for how much a counter grew; each window is read once for all rules."""
+
+    @functools.cache
+    def before(window_s: float) -> Window:
+        return ctx.store.window(host, at_s - max(window_s, ctx.store.interval_s), at_s)
+
+    def increase(series: str, window_s: float) -> float | None:
+        _, earlier = rows.series_of(before(window_s), series)
+        if not len(earlier):
+            return None
+        # A counter that falls was restarted: what it has then is growth since the restart.
+        total, last = 0.0, float(earlier[0])
+        for value in (*earlier[1:].tolist(), values[series]):
+            total += value - last if value >= last else value
+            last = value
+        return total
+
+    return increase

@@ -1,0 +1,181 @@
+"""Collection: beat starts one fan-out a tick, each live host answers with one row."""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+from typing import TYPE_CHECKING, Any, cast
+
+import redis
+from celery import chain, shared_task, signature
+
+from outrider.errors import BadArgument, SupervisorUnavailable
+from outrider.metrics import bots, host
+from outrider.metrics import celery as celery_metrics
+from outrider.metrics import redis as redis_metrics
+from outrider.store import keys, queues
+from outrider.supervisor import control
+from outrider.tasks import context
+from outrider.tasks.base import OutriderTask
+
+if TYPE_CHECKING:
+    from outrider.tasks.context import Context
+
+# A host is live while its worker's heartbeat, every two seconds, is younger than this.
+HOST_SILENT_AFTER_S = 15.0
+# A host that was silent for a day has been taken away; until then its silence is an alert.
+HOST_FORGOTTEN_AFTER_S = 86_400.0
+FRAME_STALE_AFTER_S = 60.0
+_ACTIONS_KEPT = 1000
+
+
+@shared_task(name="outrider.collect.fleet", base=OutriderTask, queue=queues.ANALYSIS, time_limit=30)
+def collect_fleet(tick: int | None = None) -> dict[str, Any]:
+    """Start a tick: a chain for each live host, and the row of what no host owns.
+
+    Safe to run twice: rows, reports and transitions carry the tick and are kept once.
+    """
+    ctx = context.current()
+    tick = ctx.tick() if tick is None else tick
+    ages = _host_ages(ctx)
+    live = [name for name, age_s in ages.items() if age_s < HOST_SILENT_AFTER_S]
+    for name in live:
+        chain(
+            signature(
+                "outrider.collect.host",
+                kwargs={"host": name, "tick": tick},
+                options={"expires": ctx.settings.interval_s},
+            ),
+            signature("outrider.analyse.host"),
+            signature("outrider.alert.evaluate"),
+            signature("outrider.alert.notify"),
+        ).apply_async()
+    stored = ctx.store.append(keys.FLEET, tick, _fleet_values(ctx, ages))
+    chain(
+        signature("outrider.analyse.fleet", kwargs={"tick": tick}),
+        signature("outrider.alert.evaluate"),
+        signature("outrider.alert.notify"),
+    ).apply_async()
+    return {"tick": tick, "hosts": live, "stored": stored}
+
+
+@shared_task(name="outrider.collect.host", base=OutriderTask, time_limit=30)
+def collect_host(host: str | None = None, tick: int | None = None) -> dict[str, Any]:
+    """Measure this host and its bots, and keep one row.
+
+    Safe to run twice: the second row of a tick is not kept. Runs on the host's own queue.
+
+    Raises:
+        BadArgument: the task reached another host than it names.
+    """
+    ctx = context.current()
+    if host not in (None, ctx.settings.host):
+        raise BadArgument(f"host = {host!r}: this worker is on {ctx.settings.host!r}.")
+    tick = ctx.tick() if tick is None else tick
+    now_s = ctx.clock.now()
+    with _COLLECTING:
+        values = _host_collectors()[0].collect(now_s) | _bot_values(ctx, now_s)
+    stored = ctx.store.append(ctx.settings.host, tick, values)
+    return {"host": ctx.settings.host, "tick": tick, "series": len(values), "stored": stored}
+
+
+# Collectors remember the last sample; two threads of one worker must not share a delta.
+_COLLECTING = threading.Lock()
+
+
+@functools.cache
+def _host_collectors() -> tuple[host.HostCollector, bots.BotsCollector]:
+    return host.HostCollector(), bots.BotsCollector()
+
+
+def _bot_values(ctx: Context, now_s: float) -> dict[str, float]:
+    values = bots.unsupervised(_loose_frames(ctx, now_s), now_s)
+    try:
+        snapshot = control.ask(ctx.settings.run_dir(), "snapshot", timeout_s=5)
+    except SupervisorUnavailable:
+        return values | {"supervisor.up": 0.0}
+    _keep_events(ctx, snapshot)
+    return values | _host_collectors()[1].collect(snapshot, now_s) | {"supervisor.up": 1.0}
+
+
+def _loose_frames(ctx: Context, now_s: float) -> list[bytes]:
+    """Return the frames of bots that nobody supervises; forget those that went silent."""
+    from outrider.metrics import frame as frames
+
+    key = keys.frames(ctx.settings.host)
+    fresh = []
+    for bot, message in cast("dict[bytes, bytes]", ctx.redis.hgetall(key)).items():
+        try:
+            stale = frames.decode(message).at_s < now_s - FRAME_STALE_AFTER_S
+        except ValueError:
+            stale = True
+        if stale:
+            ctx.redis.hdel(key, bot.decode())
+        else:
+            fresh.append(message)
+    return fresh
+
+
+def _keep_events(ctx: Context, snapshot: dict[str, Any]) -> None:
+    """Store the supervisor's word on its bots, and each of its events once."""
+    name = ctx.settings.host
+    listed = [entry for entry in snapshot["processes"] if entry["kind"] == "bot"]
+    seen = cast("bytes | None", ctx.redis.get(keys.actions_seen(name)))
+    boot, _, last = (seen or b"-0").decode().rpartition("-")
+    fresh = [
+        event
+        for event in snapshot["events"]
+        if snapshot["boot"] != boot or int(event["id"].rpartition("-")[2]) > int(last)
+    ]
+    with ctx.redis.pipeline(transaction=True) as pipe:
+        pipe.set(keys.bots(name), json.dumps(listed), ex=86_400)
+        for event in fresh:
+            pipe.lpush(keys.ACTIONS, json.dumps({
+                "at_s": event["at_s"], "who": f"supervisor@{name}", "what": event["what"],
+                "bot": event["name"], "why": event["detail"], "result": "done",
+            }))  # fmt: skip
+        if fresh:
+            pipe.ltrim(keys.ACTIONS, 0, _ACTIONS_KEPT - 1)
+            pipe.set(keys.actions_seen(name), fresh[-1]["id"], ex=86_400)
+        pipe.execute()
+
+
+def _host_ages(ctx: Context) -> dict[str, float]:
+    """Return how long ago each host was heard, in seconds."""
+    now_s = ctx.clock.now()
+    ctx.redis.zremrangebyscore(keys.HOSTS, 0, now_s - HOST_FORGOTTEN_AFTER_S)
+    heard = cast("list[tuple[bytes, float]]", ctx.redis.zrange(keys.HOSTS, 0, -1, withscores=True))
+    return {name.decode(): now_s - at_s for name, at_s in heard}
+
+
+def _fleet_values(ctx: Context, ages: dict[str, float]) -> dict[str, float]:
+    silent = {name: age_s >= HOST_SILENT_AFTER_S for name, age_s in ages.items()}
+    values = {
+        "fleet.hosts.live": float(len(ages) - sum(silent.values())),
+        "fleet.hosts.silent": float(sum(silent.values())),
+    }
+    values |= {f"fleet.host.{name}.silent": float(quiet) for name, quiet in silent.items()}
+    names = [*queues.SHARED, *(queues.of_host(name) for name in ages)]
+    try:
+        values |= redis_metrics.collect(ctx.redis) | celery_metrics.collect(ctx.redis, names)
+    except redis.ResponseError:  # no permission to ask: the rest still counts
+        values["redis.up"] = 1.0
+    return values | _database_values(ctx)
+
+
+@functools.cache
+def _database_engine(url: str) -> Any:
+    """Open the shared database once a worker; two connections are enough to ask for its state."""
+    from outrider.database import engine
+
+    return engine.create_engine(url, pool_size=1, application_name="outrider-collect")
+
+
+def _database_values(ctx: Context) -> dict[str, float]:
+    url = ctx.settings.database.url
+    if url is None:
+        return {}
+    from outrider.metrics import database
+
+    return database.collect(_database_engine(url.get_secret_value()))

@@ -1,0 +1,75 @@
+"""Tuning: what the database, the caches and the bots' limits should be, kept as reports.
+
+Nothing is changed here. Each report replaces the one before and says when it was made.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from celery import shared_task
+
+from outrider.analysis import sizing
+from outrider.cache import report as caches
+from outrider.database import report as database
+from outrider.store import keys, queues
+from outrider.tasks import context
+from outrider.tasks.base import OutriderTask
+
+if TYPE_CHECKING:
+    from outrider.tasks.context import Context
+
+# A week: the calmest profile tunes daily, and an old report is better than none.
+REPORT_TTL_S = 7 * 86_400
+# Long enough to hold a bot's busy hours, short enough to follow a new release within the day.
+RECENT_S = 6 * 3600.0
+
+
+@shared_task(name="outrider.tune.database", base=OutriderTask, queue=queues.TUNING, time_limit=60)
+def tune_database() -> dict[str, Any]:
+    """Report on preset, pool plan, risks and slow statements. Safe to run twice: it only asks."""
+    return _database(context.current())
+
+
+@shared_task(name="outrider.tune.cache", base=OutriderTask, queue=queues.TUNING, time_limit=60)
+def tune_cache() -> dict[str, Any]:
+    """Report how well each cache does its work. Safe to run twice: it only asks."""
+    return _cache(context.current())
+
+
+@shared_task(name="outrider.tune.process", base=OutriderTask, queue=queues.TUNING, time_limit=60)
+def tune_process(recent_s: float = RECENT_S) -> dict[str, Any]:
+    """Compare what bots used of late with their limits. Safe to run twice: it only asks."""
+    return _process(context.current(), recent_s)
+
+
+@shared_task(name="outrider.tune.all", base=OutriderTask, queue=queues.TUNING, time_limit=180)
+def tune_all() -> dict[str, Any]:
+    """Make the three reports one after the other. Safe to run twice: each replaces itself."""
+    ctx = context.current()
+    return {"database": _database(ctx), "cache": _cache(ctx), "process": _process(ctx, RECENT_S)}
+
+
+def _database(ctx: Context) -> dict[str, Any]:
+    return _keep(ctx, "database", database.build(ctx.settings))
+
+
+def _cache(ctx: Context) -> dict[str, Any]:
+    return _keep(ctx, "cache", {"caches": caches.effectiveness(ctx.redis, now_s=ctx.clock.now())})
+
+
+def _process(ctx: Context, recent_s: float) -> dict[str, Any]:
+    now_s = ctx.clock.now()
+    hosts = ctx.store.hosts()
+    windows = [ctx.store.window(host, now_s - recent_s, now_s + 1) for host in hosts]
+    found = sizing.suggest(ctx.settings.bots, windows)
+    suggestions = [asdict(suggestion) for suggestion in found]
+    return _keep(ctx, "process", {"recent_s": recent_s, "suggestions": suggestions})
+
+
+def _keep(ctx: Context, what: str, report: dict[str, Any]) -> dict[str, Any]:
+    stamped = {"what": what, "at_s": ctx.clock.now(), **report}
+    ctx.redis.set(keys.tuning(what), json.dumps(stamped), ex=REPORT_TTL_S)
+    return stamped

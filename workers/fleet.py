@@ -1,0 +1,56 @@
+"""Runs only a host's bots: for containers, where the other parts run as services of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+from outrider.store import address
+from outrider.supervisor import spec as specs
+from outrider.supervisor.supervisor import Supervisor
+from outrider.workers.stack import base_folder, bot_environment, pool_sizes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from outrider.settings import Settings
+    from outrider.workers.stack import Progress
+
+
+async def run(settings: Settings, *, config: Path | None, progress: Progress) -> None:
+    """Run the bots until SIGTERM or SIGINT.
+
+    Raises:
+        RedisUnavailable: no Redis is named.
+        BadArgument: a supervisor is at work in this folder.
+    """
+    redis_url = address.redis_url(settings)
+    base = await asyncio.to_thread(base_folder, config)
+    sizes = await asyncio.to_thread(pool_sizes, settings)
+    supervisor = Supervisor(
+        run_dir=settings.run_dir(),
+        logs_dir=settings.data_dir.resolve() / "logs",
+        scale_to=lambda bot, count: specs.of_bot(
+            bot, settings, base=base, env_of=env_of, count=count
+        ),
+    )
+
+    def env_of(bot: str) -> dict[str, str]:
+        return bot_environment(
+            settings, bot, redis_url=redis_url, telemetry=supervisor.telemetry_path,
+            config=config, pool_size=sizes.get(bot),
+        )  # fmt: skip
+
+    await supervisor.open()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    bots = specs.of_fleet(settings, base=base, env_of=env_of)
+    for bot in bots:
+        supervisor.add(bot)
+        progress(bot.name, "started", "")
+    supervisor.start_in_order(bots)
+    await ended.wait()
+    await supervisor.stop()
+    await supervisor.close()

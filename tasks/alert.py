@@ -10,7 +10,7 @@ from celery import shared_task
 from outrider.alerts import defaults, journal, rules, state, ways
 from outrider.clock import tick_start
 from outrider.errors import DeliveryError
-from outrider.store import queues, rows
+from outrider.store import rows
 from outrider.tasks import context
 from outrider.tasks.base import OutriderTask
 
@@ -26,7 +26,7 @@ GIVE_UP_AFTER_S = 86_400.0
 RETRY_S = (1, 2, 5, 15, 30)
 
 
-@shared_task(name="outrider.alert.evaluate", base=OutriderTask, queue=queues.ALERTS, time_limit=30)
+@shared_task(name="outrider.alert.evaluate", base=OutriderTask, time_limit=30)
 def evaluate(
     analysed: dict[str, Any] | None = None, *, host: str | None = None, tick: int | None = None
 ) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def evaluate(
 
 
 @shared_task(
-    name="outrider.alert.notify", base=OutriderTask, bind=True, queue=queues.ALERTS,
+    name="outrider.alert.notify", base=OutriderTask, bind=True,
     time_limit=60, max_retries=len(RETRY_S),
 )  # fmt: skip
 def notify(self: OutriderTask, evaluated: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def notify(self: OutriderTask, evaluated: dict[str, Any] | None = None) -> dict[
     return {"told": told, "failed": failed}
 
 
-@shared_task(name="outrider.alert.escalate", base=OutriderTask, queue=queues.ALERTS, time_limit=30)
+@shared_task(name="outrider.alert.escalate", base=OutriderTask, time_limit=30)
 def escalate() -> dict[str, Any]:
     """Remind of alerts that fire for longer than ``notify.repeat_s``.
 

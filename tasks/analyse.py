@@ -10,7 +10,7 @@ from celery import shared_task
 
 from outrider.analysis import baseline, report
 from outrider.clock import tick_start
-from outrider.store import keys, queues
+from outrider.store import keys
 from outrider.tasks import context
 from outrider.tasks.base import OutriderTask
 
@@ -20,7 +20,7 @@ REPORT_TTL_S = 86_400
 BASELINE_OVER_S = 6 * 3600.0
 
 
-@shared_task(name="outrider.analyse.host", base=OutriderTask, queue=queues.ANALYSIS, time_limit=30)
+@shared_task(name="outrider.analyse.host", base=OutriderTask, time_limit=30)
 def analyse_host(
     collected: dict[str, Any] | None = None, *, host: str | None = None, tick: int | None = None
 ) -> dict[str, Any]:
@@ -34,16 +34,14 @@ def analyse_host(
     return _analyse(host, ctx.tick() if tick is None else int(tick))
 
 
-@shared_task(name="outrider.analyse.fleet", base=OutriderTask, queue=queues.ANALYSIS, time_limit=30)
+@shared_task(name="outrider.analyse.fleet", base=OutriderTask, time_limit=30)
 def analyse_fleet(tick: int | None = None) -> dict[str, Any]:
     """Report on what belongs to no single host: Redis, queues, the database, silent hosts."""
     ctx = context.current()
     return _analyse(keys.FLEET, ctx.tick() if tick is None else tick)
 
 
-@shared_task(
-    name="outrider.analyse.baseline", base=OutriderTask, queue=queues.ANALYSIS, time_limit=60
-)
+@shared_task(name="outrider.analyse.baseline", base=OutriderTask, time_limit=60)
 def analyse_baseline(host: str | None = None) -> dict[str, Any]:
     """Learn what is normal for every series of every host, or of one, over the last six hours.
 

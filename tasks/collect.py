@@ -30,7 +30,7 @@ FRAME_STALE_AFTER_S = 60.0
 _ACTIONS_KEPT = 1000
 
 
-@shared_task(name="outrider.collect.fleet", base=OutriderTask, queue=queues.ANALYSIS, time_limit=30)
+@shared_task(name="outrider.collect.fleet", base=OutriderTask, time_limit=30)
 def collect_fleet(tick: int | None = None) -> dict[str, Any]:
     """Start a tick: a chain for each live host, and the row of what no host owns.
 
@@ -164,18 +164,10 @@ def _fleet_values(ctx: Context, ages: dict[str, float]) -> dict[str, float]:
     return values | _database_values(ctx)
 
 
-@functools.cache
-def _database_engine(url: str) -> Any:
-    """Open the shared database once a worker; two connections are enough to ask for its state."""
-    from outrider.database import engine
-
-    return engine.create_engine(url, pool_size=1, application_name="outrider-collect")
-
-
 def _database_values(ctx: Context) -> dict[str, float]:
     url = ctx.settings.database.url
     if url is None:
         return {}
     from outrider.metrics import database
 
-    return database.collect(_database_engine(url.get_secret_value()))
+    return database.collect(url.get_secret_value())

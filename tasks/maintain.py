@@ -6,14 +6,12 @@ from typing import Any
 
 from celery import shared_task
 
-from outrider.store import queues, rollups
+from outrider.store import rollups
 from outrider.tasks import context
 from outrider.tasks.base import OutriderTask
 
 
-@shared_task(
-    name="outrider.maintain.seal", base=OutriderTask, queue=queues.ANALYSIS, time_limit=120
-)
+@shared_task(name="outrider.maintain.seal", base=OutriderTask, time_limit=120)
 def seal() -> dict[str, Any]:
     """Compress the hours that are over, on every host. Safe to run twice."""
     ctx = context.current()
@@ -26,9 +24,7 @@ def seal() -> dict[str, Any]:
     return {"sealed": sealed}
 
 
-@shared_task(
-    name="outrider.maintain.rollup", base=OutriderTask, queue=queues.ANALYSIS, time_limit=120
-)
+@shared_task(name="outrider.maintain.rollup", base=OutriderTask, time_limit=120)
 def rollup() -> dict[str, Any]:
     """Summarise the five minutes that are over, on every host. Safe to run twice."""
     ctx = context.current()
@@ -38,9 +34,7 @@ def rollup() -> dict[str, Any]:
     return {"rows": {host: rollups.advance(ctx.store, target, host, now_s) for host in hosts}}
 
 
-@shared_task(
-    name="outrider.maintain.expire", base=OutriderTask, queue=queues.ANALYSIS, time_limit=120
-)
+@shared_task(name="outrider.maintain.expire", base=OutriderTask, time_limit=120)
 def expire() -> dict[str, Any]:
     """Forget hours beyond the retention, on every host. Safe to run twice."""
     ctx = context.current()

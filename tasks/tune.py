@@ -14,7 +14,7 @@ from celery import shared_task
 from outrider.analysis import sizing
 from outrider.cache import report as caches
 from outrider.database import report as database
-from outrider.store import keys, queues
+from outrider.store import keys
 from outrider.tasks import context
 from outrider.tasks.base import OutriderTask
 
@@ -27,25 +27,25 @@ REPORT_TTL_S = 7 * 86_400
 RECENT_S = 6 * 3600.0
 
 
-@shared_task(name="outrider.tune.database", base=OutriderTask, queue=queues.TUNING, time_limit=60)
+@shared_task(name="outrider.tune.database", base=OutriderTask, time_limit=60)
 def tune_database() -> dict[str, Any]:
     """Report on preset, pool plan, risks and slow statements. Safe to run twice: it only asks."""
     return _database(context.current())
 
 
-@shared_task(name="outrider.tune.cache", base=OutriderTask, queue=queues.TUNING, time_limit=60)
+@shared_task(name="outrider.tune.cache", base=OutriderTask, time_limit=60)
 def tune_cache() -> dict[str, Any]:
     """Report how well each cache does its work. Safe to run twice: it only asks."""
     return _cache(context.current())
 
 
-@shared_task(name="outrider.tune.process", base=OutriderTask, queue=queues.TUNING, time_limit=60)
+@shared_task(name="outrider.tune.process", base=OutriderTask, time_limit=60)
 def tune_process(recent_s: float = RECENT_S) -> dict[str, Any]:
     """Compare what bots used of late with their limits. Safe to run twice: it only asks."""
     return _process(context.current(), recent_s)
 
 
-@shared_task(name="outrider.tune.all", base=OutriderTask, queue=queues.TUNING, time_limit=180)
+@shared_task(name="outrider.tune.all", base=OutriderTask, time_limit=180)
 def tune_all() -> dict[str, Any]:
     """Make the three reports one after the other. Safe to run twice: each replaces itself."""
     ctx = context.current()

@@ -8,7 +8,6 @@ from typing import Any
 from celery import shared_task
 
 from outrider.cache import warming
-from outrider.store import queues
 from outrider.tasks import context
 from outrider.tasks.base import OutriderTask
 
@@ -18,7 +17,7 @@ BATCH = 20
 BATCH_EXPIRES_S = 60
 
 
-@shared_task(name="outrider.warm.plan", base=OutriderTask, queue=queues.CACHE, time_limit=30)
+@shared_task(name="outrider.warm.plan", base=OutriderTask, time_limit=30)
 def plan() -> dict[str, Any]:
     """Choose the keys of all namespaces to load before the next plan, and have them loaded.
 
@@ -36,7 +35,7 @@ def plan() -> dict[str, Any]:
     return {"planned": len(chosen), "keys": chosen}
 
 
-@shared_task(name="outrider.warm.run", base=OutriderTask, queue=queues.CACHE, time_limit=300)
+@shared_task(name="outrider.warm.run", base=OutriderTask, time_limit=300)
 def run(keys: list[tuple[str, str]]) -> dict[str, Any]:
     """Load keys, given as ``[[namespace, key], ...]``, through their loaders.
 
@@ -47,7 +46,7 @@ def run(keys: list[tuple[str, str]]) -> dict[str, Any]:
     return asdict(done)
 
 
-@shared_task(name="outrider.warm.key", base=OutriderTask, queue=queues.CACHE, time_limit=120)
+@shared_task(name="outrider.warm.key", base=OutriderTask, time_limit=120)
 def key(namespace: str, key: str) -> dict[str, Any]:
     """Load one key now, fresh or not. Safe to run twice: the newer value replaces the older."""
     ctx = context.current()

@@ -101,13 +101,18 @@ class Supervisor:
                 task.add_done_callback(self._starting.discard)
 
     async def stop(self, names: Iterable[str] | None = None) -> None:
-        """Stop processes, all by default, at the same time; then nothing of them is left."""
+        """Stop processes, all by default; one that others need stops after them."""
         for task in self._starting:
             task.cancel()
-        chosen = list(self.processes if names is None else names)
-        await asyncio.gather(
-            *(self.processes[name].stop("the supervisor stops") for name in chosen)
-        )
+        left = {name: self.processes[name] for name in (self.processes if names is None else names)}
+        while left:
+            needed = {need for process in left.values() for need in process.spec.needs}
+            wave = [
+                process for name, process in left.items() if not {name, process.spec.bot} & needed
+            ]
+            await asyncio.gather(*(process.stop("the supervisor stops") for process in wave))
+            for process in wave:
+                del left[process.spec.name]
 
     async def close(self) -> None:
         """Close the sockets."""

@@ -1,0 +1,1 @@
+"""Five bots and the small world they live in."""

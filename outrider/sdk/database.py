@@ -1,0 +1,90 @@
+"""``outrider.create_engine``: SQLAlchemy's, with a preset, the fleet's budget and gauges.
+
+SQLAlchemy is imported when an engine is made, so that a bot without a database does not pay for it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from outrider.sdk.bot import Bot
+
+_REPORTING: list[Bot] = []
+
+
+def create_engine(
+    url: sa.URL | str, *, preset: str | None = None, **sqlalchemy_options: Any
+) -> sa.Engine:
+    """Return a SQLAlchemy engine for this bot; it connects when first used.
+
+    The preset is ``preset``, or ``OUTRIDER_PRESET``, or development. The pool has as many
+    connections as the supervisor planned for this process (``OUTRIDER_POOL_SIZE``), or as the
+    preset says; overflow is 0. Every option of ``sqlalchemy.create_engine`` may be given, and wins.
+    ``connect_args={"options": "-c statement_timeout=0"}`` is added to the preset's limits, an empty
+    text replaces them (a PgBouncer before 1.20 wants that).
+
+    ``postgresql://`` means psycopg 3. SQLite files get write-ahead logging and foreign keys.
+    What the pool and the queries do is sent with the bot's heartbeat, as series ``db.*``.
+
+    Raises:
+        BadArgument: the URL, its driver, the preset or an option can't be used.
+    """
+    from outrider.database import engine as engines
+    from outrider.database import presets
+
+    chosen = presets.by_name(preset or os.environ.get("OUTRIDER_PRESET") or presets.DEFAULT)
+    engine = engines.create_engine(
+        url,
+        chosen,
+        application_name=_bot_name(),
+        planned_size=_planned_size(),
+        **sqlalchemy_options,
+    )
+    _report(engine)
+    return engine
+
+
+def _bot_name() -> str | None:
+    from outrider.sdk import bot
+
+    current = bot.current()
+    return current.name if current else os.environ.get("OUTRIDER_BOT")
+
+
+def _planned_size() -> int | None:
+    from outrider.errors import BadArgument
+
+    text = os.environ.get("OUTRIDER_POOL_SIZE")
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise BadArgument(
+            f"OUTRIDER_POOL_SIZE = {text!r} is not a number of connections; give 1 or more,"
+            " or unset it to use the preset's."
+        )
+    return int(text)
+
+
+def _report(engine: sa.Engine) -> None:
+    """Add the gauges to the bot now or, as engines are often made first, once it is there."""
+    from sqlalchemy import event
+
+    if not _add_source():
+        event.listen(engine, "connect", lambda _connection, _record: _add_source())
+
+
+def _add_source() -> bool:
+    from outrider.database import tally
+    from outrider.sdk import bot
+
+    current = bot.current()
+    if current is None:
+        return False
+    if current not in _REPORTING:
+        _REPORTING.append(current)
+        current.add_source(tally.readings)
+    return True

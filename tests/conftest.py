@@ -1,0 +1,57 @@
+"""What tests share: a real Valkey, flushed before each test, and an environment without ours."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from outrider.store import connection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_HERE = Path(__file__).parent
+
+
+def _load(name: str) -> None:
+    """Make ``tests/servers`` importable as ``servers`` without putting tests on sys.path."""
+    spec = importlib.util.spec_from_file_location(
+        name, _HERE / name / "__init__.py", submodule_search_locations=[str(_HERE / name)]
+    )
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+_load("servers")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    for name in list(os.environ):
+        if name.startswith("OUTRIDER_") and not name.startswith("OUTRIDER_TEST_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def _valkey() -> Iterator[str]:
+    from servers.valkey import Server
+
+    with Server() as server:
+        yield server.url
+
+
+@pytest.fixture
+def valkey_url(_valkey: str) -> str:
+    """The address of a real, empty Valkey."""
+    with connection.connect(_valkey) as client:
+        client.flushall()
+    return _valkey

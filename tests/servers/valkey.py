@@ -1,0 +1,67 @@
+"""A real Valkey for a test: the embedded binary on a free port, gone with the test process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Self
+
+from outrider.supervisor import leash
+from outrider.workers import valkey
+
+READY_WITHIN_S = 20.0
+
+
+class Server:
+    """A server that a test may kill, freeze and start again; its data and port stay the same."""
+
+    def __init__(self, folder: Path | None = None, *, appendonly: bool = False) -> None:
+        self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="outrider-valkey-")
+        self.folder = folder or Path(str(self._temporary and self._temporary.name))
+        self.port = valkey.free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._appendonly = appendonly
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        if self._temporary:
+            self._temporary.cleanup()
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._process = subprocess.Popen(
+            [
+                sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), valkey.binary(),
+                "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder),
+                "--save", "", "--appendonly", "yes" if self._appendonly else "no",
+            ],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not valkey.answers(self.url):
+            assert time.monotonic() < deadline, "Valkey did not start"
+            time.sleep(0.02)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal: SIGKILL for a crash, SIGSTOP and SIGCONT for a frozen server."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def stop(self) -> None:
+        """End it and wait until it is gone. Safe to repeat."""
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+        if self._process:
+            self._process.wait()
+        self._process = None

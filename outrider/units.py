@@ -85,7 +85,11 @@ def show_duration(seconds: float) -> str:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:  # noqa: PLR2004
         return f"{seconds:.0f}s"
-    for size, unit, sub, lower in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+    for size, unit, sub, lower in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "m"),
+        (60, "m", 1, "s"),
+    ):
         if seconds >= size:
             whole, rest = divmod(seconds, size)
             return f"{whole:.0f}{unit}{rest // sub:.0f}{lower}"

@@ -91,8 +91,10 @@ def _host_collectors() -> tuple[host.HostCollector, bots.BotsCollector]:
 
 def _bot_values(ctx: Context, now_s: float) -> dict[str, float]:
     values = bots.unsupervised(_loose_frames(ctx, now_s), now_s)
+    seen = cast("bytes | None", ctx.redis.get(keys.actions_seen(ctx.settings.host)))
+    since = (seen or b"").decode()
     try:
-        snapshot = control.ask(ctx.settings.run_dir(), "snapshot", timeout_s=5)
+        snapshot = control.ask(ctx.settings.run_dir(), "snapshot", timeout_s=5, since=since)
     except SupervisorUnavailable:
         return values | {"supervisor.up": 0.0}
     _keep_events(ctx, snapshot)
@@ -118,16 +120,10 @@ def _loose_frames(ctx: Context, now_s: float) -> list[bytes]:
 
 
 def _keep_events(ctx: Context, snapshot: dict[str, Any]) -> None:
-    """Store the supervisor's word on its bots, and each of its events once."""
+    """Store the supervisor's word on its bots, and the events that are new, each once."""
     name = ctx.settings.host
     listed = [entry for entry in snapshot["processes"] if entry["kind"] == "bot"]
-    seen = cast("bytes | None", ctx.redis.get(keys.actions_seen(name)))
-    boot, _, last = (seen or b"-0").decode().rpartition("-")
-    fresh = [
-        event
-        for event in snapshot["events"]
-        if snapshot["boot"] != boot or int(event["id"].rpartition("-")[2]) > int(last)
-    ]
+    fresh = snapshot["events"]
     with ctx.redis.pipeline(transaction=True) as pipe:
         pipe.set(keys.bots(name), json.dumps(listed), ex=86_400)
         for event in fresh:

@@ -55,3 +55,12 @@ def valkey_url(_valkey: str) -> str:
     with connection.connect(_valkey) as client:
         client.flushall()
     return _valkey
+
+
+@pytest.fixture(autouse=True)
+def _forget_loaders() -> Iterator[None]:
+    """Forget the functions that a test cached: their namespaces are free for the next."""
+    yield
+    loaders = sys.modules.get("outrider.cache.loaders")
+    if loaders:
+        loaders._BY_NAMESPACE.clear()

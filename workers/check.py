@@ -97,7 +97,7 @@ class Check:
         self.result.drilled = victim.spec.name
         crashes, wall_s, start = victim.crashes, time.time(), time.monotonic()
         os.kill(cast("int", victim.pid), signal.SIGKILL)
-        while self.result.notified_s is None:
+        while self.result.notified_s is None or self.result.ready_again_s is None:
             await asyncio.sleep(LOOK_EVERY_S)
             passed_s = time.monotonic() - start
             if self.result.noticed_s is None and victim.crashes > crashes:
@@ -106,7 +106,7 @@ class Check:
                 self.result.ready_again_s = passed_s if victim.state == "ready" else None
             if self.result.alerted_s is None:
                 self.result.alerted_s = passed_s if await self._alerted(wall_s) else None
-            else:
+            elif self.result.notified_s is None:
                 self.result.notified_s = passed_s if await self._notified(wall_s) else None
 
     async def finish(self) -> Result:

@@ -62,12 +62,11 @@ def judge(
 
 def _trends(window: Window) -> list[dict[str, Any]]:
     found = []
-    for place, name in enumerate(window.names):
-        if not name.endswith(_TRENDS):
-            continue
-        column = window.values[:, place]
-        heading = trend.of(window.times_s, column)
-        level = abs(float(column[-1])) or 1.0
+    places = [place for place, name in enumerate(window.names) if name.endswith(_TRENDS)]
+    headings = trend.of_columns(window.times_s, window.values[:, places])
+    for place, heading in zip(places, headings, strict=True):
+        name = window.names[place]
+        level = abs(float(window.values[-1, place])) or 1.0
         if (
             heading.confidence >= _SURE
             and abs(heading.slope_per_h) * 24 >= _MATTERS_PER_DAY * level

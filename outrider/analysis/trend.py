@@ -1,8 +1,8 @@
-"""Where a series is heading: a robust slope, and how sure we are that there is one.
+"""Where series are heading: a robust slope, and how sure we are that there is one.
 
 The slope is Theil and Sen's median of pairwise slopes (Sen 1968), the confidence that of the
 Mann-Kendall test (Mann 1945, Kendall 1975): neither is moved by a few wild values. Neighbouring
-samples are not independent, so the test is run on block means, which are less dependent.
+samples are not independent, so both are taken from block means, which are less dependent.
 """
 
 from __future__ import annotations
@@ -28,24 +28,38 @@ class Trend:
     confidence: float
 
 
+FLAT = Trend(0.0, 0.0)
+
+
 def of(times_s: NDArray[np.float64], values: NDArray[np.float64]) -> Trend:
-    """Return the trend of a series; flat with no confidence when there is too little of it.
+    """Return the trend of one series; flat with no confidence when there is too little of it.
 
     >>> trend = of(np.arange(60) * 10.0, np.arange(60) * 2.0)
     >>> round(trend.slope_per_h), trend.confidence > 0.99
     (720, True)
     """
     keep = np.isfinite(values)
-    times_s, values = times_s[keep], values[keep]
-    if len(values) < LEAST_SAMPLES:
-        return Trend(0.0, 0.0)
-    blocks = min(BLOCKS, len(values) // 3)
-    when = np.array([part.mean() for part in np.array_split(times_s, blocks)])
-    level = np.array([part.mean() for part in np.array_split(values, blocks)])
+    return of_columns(times_s[keep], values[keep][:, np.newaxis])[0]
+
+
+def of_columns(times_s: NDArray[np.float64], values: NDArray[np.float64]) -> list[Trend]:
+    """Return the trend of each column, shape ``[ticks, series]``; flat where a value is missing."""
+    ticks, series = values.shape
+    if ticks < LEAST_SAMPLES or not series:
+        return [FLAT] * series
+    blocks = min(BLOCKS, ticks // 3)
+    starts = np.linspace(0, ticks, blocks, endpoint=False).astype(int)
+    sizes = np.diff(np.append(starts, ticks))
+    when = np.add.reduceat(times_s, starts) / sizes
+    level = np.add.reduceat(values, starts, axis=0) / sizes[:, np.newaxis]
     first, second = np.triu_indices(blocks, 1)
     rise = level[second] - level[first]
-    slope = float(np.median(rise / (when[second] - when[first])))
-    score = float(np.sign(rise).sum())
+    known = np.isfinite(rise).all(axis=0)
+    rise = np.where(known, rise, 0.0)
+    slopes = np.median(rise / (when[second] - when[first])[:, np.newaxis], axis=0)
+    scores = np.abs(np.sign(rise).sum(axis=0))
     deviation = math.sqrt(blocks * (blocks - 1) * (2 * blocks + 5) / 18)
-    z = max(0.0, abs(score) - 1) / deviation
-    return Trend(slope * 3600, math.erf(z / math.sqrt(2)))
+    return [
+        Trend(slope * 3600, math.erf(max(0.0, score - 1) / deviation / math.sqrt(2)))
+        for slope, score in zip(slopes.tolist(), scores.tolist(), strict=True)
+    ]

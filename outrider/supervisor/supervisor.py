@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 import time
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 KEPT_EVENTS = 500
 HOUSEKEEPING_S = 5.0
 _DRAINED_AT_ONCE = 256
+DRAIN_EVERY_S = 0.05
 
 
 class Supervisor:
@@ -80,7 +82,7 @@ class Supervisor:
                 "see `outrider status`, or stop it before you start another."
             )
         self._telemetry = self._open_telemetry()
-        asyncio.get_running_loop().add_reader(self._telemetry, self._drain)
+        self._listen()
         self._control = await control.serve(self.run_dir, self.handle)
         self._housekeeping = asyncio.ensure_future(self._keep_house())
 
@@ -123,18 +125,22 @@ class Supervisor:
         if self._telemetry:
             asyncio.get_running_loop().remove_reader(self._telemetry)
             self._telemetry.close()
+            self._telemetry = None
         for path in (self.telemetry_path, self.run_dir / control.SOCKET):
             path.unlink(missing_ok=True)
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return everything known, as plain data."""
+    def snapshot(self, since: str = "") -> dict[str, Any]:
+        """Return everything known, as plain data; of the events those after ``since``, an id."""
+        boot, _, last = since.rpartition("-")
+        seen = int(last) if boot == self._boot else 0
+        first = len(self.events) - min(self._sequence - seen, len(self.events))
         return {
             "boot": self._boot,
             "at_s": time.time(),
             "processes": [asdict(process.status()) for process in self.processes.values()],
             "frames": {name: msgspec.to_builtins(frame) for name, frame in self.frames.items()},
             "refused_frames": self.refused_frames,
-            "events": list(self.events),
+            "events": list(itertools.islice(self.events, first, None)),
         }
 
     async def handle(self, order: dict[str, Any]) -> Any:
@@ -142,7 +148,7 @@ class Supervisor:
         what, bot = order.get("do"), str(order.get("bot") or "")
         who, why = str(order.get("who") or "somebody"), str(order.get("why") or "")
         if what == "snapshot":
-            return self.snapshot()
+            return self.snapshot(str(order.get("since") or ""))
         if what == "scale":
             return await self._scale(bot, order.get("instances"), who, why)
         chosen = self._named(bot)
@@ -237,9 +243,21 @@ class Supervisor:
         os.chmod(self.telemetry_path, 0o600)  # noqa: PTH101 - a socket, not a file
         return opened
 
+    def _listen(self) -> None:
+        if self._telemetry is not None:
+            asyncio.get_running_loop().add_reader(self._telemetry, self._drain)
+
     def _drain(self) -> None:
-        """Take what bots sent; a bounded number at once, so that a flood can't starve the rest."""
+        """Take what bots sent, a bounded number at once, then rest a little.
+
+        Waking for every frame would cost more than the frames; while a process starts there is no
+        rest, since its frame says that it is ready. A kernel queues ten datagrams a socket.
+        """
         assert self._telemetry is not None
+        if not any(process.state == "starting" for process in self.processes.values()):
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._telemetry)
+            loop.call_later(DRAIN_EVERY_S, self._listen)
         for _ in range(_DRAINED_AT_ONCE):
             try:
                 message = self._telemetry.recv(frames.MOST_BYTES)

@@ -33,7 +33,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.kill()
         if self._temporary:
             self._temporary.cleanup()
 
@@ -52,15 +52,20 @@ class Server:
             assert time.monotonic() < deadline, "Valkey did not start"
             time.sleep(0.02)
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal: SIGKILL for a crash, SIGSTOP and SIGCONT for a frozen server."""
+    def freeze(self) -> None:
+        """Stop it from running, with its connections open: the worst way to be away."""
         assert self._process is not None
-        self._process.send_signal(number)
+        self._process.send_signal(signal.SIGSTOP)
 
-    def stop(self) -> None:
-        """End it and wait until it is gone. Safe to repeat."""
+    def thaw(self) -> None:
+        """Let a frozen server run again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it as a crash would, and wait until it is gone. Safe to repeat."""
         if self._process and self._process.poll() is None:
-            self._process.send_signal(signal.SIGCONT)
+            self.thaw()  # a stopped process can't be waited for
             self._process.kill()
         if self._process:
             self._process.wait()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from outrider.cache import keys as cache_keys
-from outrider.cache import patterns
+from outrider.cache import usage
 from outrider.settings import Settings
 from outrider.store import keys
 from outrider.tasks import context, tune
@@ -93,7 +93,7 @@ def test_process_report_counts_the_recent_past_only(ctx: Context) -> None:
 
 def test_cache_report_has_a_row_for_each_namespace(ctx: Context) -> None:
     ctx.redis.zadd(cache_keys.NAMESPACES, {"profiles": NOW_S - 60, "forgotten": NOW_S - 1e6})
-    patterns.count(ctx.redis, "profiles", NOW_S, loads=7)
+    usage.count(ctx.redis, "profiles", NOW_S, loads=7)
 
     returned = tune.tune_cache()
 
@@ -112,6 +112,5 @@ def test_all_makes_the_three_reports_and_may_run_twice(ctx: Context) -> None:
 
 
 @pytest.mark.parametrize("task", [tune.tune_database, tune.tune_cache, tune.tune_process])
-def test_tuning_waits_in_its_own_queue_and_has_an_end(task: Any) -> None:
-    assert task.queue == "outrider.tuning"
+def test_tuning_has_an_end(task: Any) -> None:
     assert task.time_limit

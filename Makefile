@@ -27,7 +27,7 @@ clean:                       ## remove the environment and all state
 	@rm -rf $(VENV) .outrider build dist
 
 $(VENV)/.examples: pyproject.toml constraints.txt
-	@bash docker/venv.sh $(PYTHON) $(VENV) examples && touch $@
+	@bash .ci/venv.sh $(PYTHON) $(VENV) examples && touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt
-	@bash docker/venv.sh $(PYTHON) $(VENV) dev && touch $@ $(VENV)/.examples
+	@bash .ci/venv.sh $(PYTHON) $(VENV) dev && touch $@ $(VENV)/.examples

@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from outrider.store import connection
+from tests.servers.valkey import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_HERE = Path(__file__).parent
-
-
-def _load(name: str) -> None:
-    """Make ``tests/servers`` importable as ``servers`` without putting tests on sys.path."""
-    spec = importlib.util.spec_from_file_location(
-        name, _HERE / name / "__init__.py", submodule_search_locations=[str(_HERE / name)]
-    )
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-
-
-_load("servers")
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +25,6 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def _valkey() -> Iterator[str]:
-    from servers.valkey import Server
-
     with Server() as server:
         yield server.url
 

@@ -1,0 +1,127 @@
+"""The routes: the page, its live events, the same as JSON, metrics for Prometheus, and health."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import redis
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from outrider.store import connection
+from outrider.store.redis import RedisStore
+from outrider.web import access, exposition
+from outrider.web.live import Live
+from outrider.web.source import Source
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+# nginx would hold frames back until its buffer is full.
+_UNBUFFERED = {"X-Accel-Buffering": "no"}
+
+
+def create_app(
+    *, redis_url: str, interval_s: float, token: str, flower_url: str | None = None
+) -> Starlette:
+    """Return the dashboard of the fleet in this Redis. Sends nothing to Redis until asked.
+
+    Raises:
+        BadArgument: the token is too short.
+    """
+    client = connection.connect(redis_url)
+    source = Source(
+        RedisStore(redis_url, interval_s=interval_s, client=client),
+        client,
+        address=connection.without_password(redis_url),
+    )
+    return assemble(source, token=token, flower_url=flower_url)
+
+
+def assemble(source: Source, *, token: str, flower_url: str | None = None) -> Starlette:
+    """Return the dashboard of what this source shows."""
+    access.check(token)
+    links = {"flower": flower_url} if flower_url and _is_web(flower_url) else {}
+    package = resources.files("outrider.web")
+    app = Starlette(
+        routes=[
+            Route("/", _page),
+            Route("/events", _events),
+            Route("/api/status", _status),
+            Route("/metrics", _metrics),
+            Route("/healthz", _healthz),
+            Route("/readyz", _readyz),
+            Mount("/static", StaticFiles(directory=str(package.joinpath("static")))),
+        ],
+        middleware=[Middleware(access.Access, token=token)],
+        exception_handlers={Exception: _broken},
+    )
+    app.state.page = package.joinpath("templates/index.html").read_text("utf-8")
+    app.state.source = source
+    app.state.live = Live(source, links=links)
+    return app
+
+
+async def _page(request: Request) -> Response:
+    return HTMLResponse(request.app.state.page)
+
+
+async def _events(request: Request) -> Response:
+    live: Live = request.app.state.live
+    if live.full:
+        return PlainTextResponse("Too many viewers watch already; close one.\n", status_code=503)
+    return StreamingResponse(live.watch(), media_type="text/event-stream", headers=_UNBUFFERED)
+
+
+async def _status(request: Request) -> Response:
+    live: Live = request.app.state.live
+    return Response(await live.status(), media_type="application/json")
+
+
+async def _metrics(request: Request) -> Response:
+    accept = request.headers.get("accept", "")
+    live: Live = request.app.state.live
+    body, content_type = await live.in_thread(lambda: _scrape(request.app.state.source, accept))
+    return Response(body, headers={"Content-Type": content_type})
+
+
+def _scrape(source: Source, accept: str) -> tuple[bytes, str]:
+    """Render a scrape; without Redis it says so, so that Prometheus sees more than a failure."""
+    try:
+        rows, alerts = source.rows(), source.alerts()
+    except (redis.RedisError, OSError):
+        return exposition.render([], [], reachable=False, accept=accept)
+    return exposition.render(rows, alerts, reachable=True, accept=accept)
+
+
+async def _healthz(request: Request) -> Response:
+    del request
+    return PlainTextResponse("ok\n")
+
+
+async def _readyz(request: Request) -> Response:
+    live: Live = request.app.state.live
+    ready, report = await live.ready()
+    return Response(
+        json.dumps(report), status_code=200 if ready else 503, media_type="application/json"
+    )
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """Answer without details: the log has them, a stranger needs none."""
+    del request, error
+    return PlainTextResponse(
+        "The dashboard met an error; its log says which.\n",
+        status_code=500,
+        headers=access.SECURITY,
+    )
+
+
+def _is_web(url: str) -> bool:
+    return urllib.parse.urlsplit(url).scheme in ("http", "https")

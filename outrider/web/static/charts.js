@@ -1,0 +1,81 @@
+// uPlot, set up twice: a chart with axes for hosts, a bare line for tables. Gaps stay gaps.
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const FONT = "11px system-ui, sans-serif";
+const all = new Set();
+
+// A reading between two gaps has no line to lie on; it is drawn as a dot.
+function alone(plot, index) {
+  const values = plot.data[index];
+  return values.flatMap((value, at) =>
+    value != null && values[at - 1] == null && values[at + 1] == null ? [at] : []);
+}
+
+// Only a line that starts at nought is filled: the area would lie otherwise.
+const line = (width, dot, bare = false) => ({
+  stroke: () => css("--chart"), fill: bare ? null : () => css("--fill"), width, spanGaps: false,
+  points: { show: true, size: dot, filter: alone, fill: () => css("--chart") },
+});
+
+export function range(from, least) {
+  return (_plot, low, high) => {
+    if (low == null) return [0, 1];
+    if (from === "zero") return [0, Math.max(least, high * 1.08)];
+    const room = Math.max((high - low) * 0.15, high * 0.02, 1e-9);
+    return [Math.max(0, low - room), high + room];
+  };
+}
+
+export function spark(box, yRange, { bare = false } = {}) {
+  const plot = new uPlot({
+    width: 92, height: 26, padding: [3, 1, 2, 1], legend: { show: false }, cursor: { show: false },
+    axes: [{ show: false }, { show: false }],
+    scales: { x: { time: false }, y: { range: yRange } },
+    series: [{}, line(1.3, 3, bare)],
+  }, [[0], [null]], box);
+  return keep({ box, plot, last: "" }, (values) => [values.map((_, at) => at), values]);
+}
+
+export function chart(box, { yRange, tick, onCursor }) {
+  const plot = new uPlot({
+    width: Math.max(120, box.clientWidth), height: box.clientHeight || 92, padding: [6, 4, 0, 0],
+    legend: { show: false },
+    cursor: { y: false, drag: { x: false, y: false }, sync: { key: "hosts" }, points: { size: 7 } },
+    scales: { x: { time: true }, y: { range: yRange } },
+    series: [{}, line(1.5, 4)],
+    axes: [
+      { size: 22, gap: 7, font: FONT, space: 58, stroke: () => css("--muted"),
+        values: (_plot, splits) => splits.map(clockTime),
+        grid: { show: false }, ticks: { show: false } },
+      { size: 34, gap: 4, font: FONT, space: 26, stroke: () => css("--muted"),
+        values: (_plot, splits) => splits.map(tick),
+        grid: { stroke: () => css("--grid"), width: 1 }, ticks: { show: false } },
+    ],
+    hooks: { setCursor: [(u) => onCursor(u.cursor.idx == null ? null : {
+      at: u.data[0][u.cursor.idx], value: u.data[1][u.cursor.idx] })] },
+  }, [[0], [null]], box);
+  new ResizeObserver(() => {
+    if (box.clientWidth) plot.setSize({ width: box.clientWidth, height: box.clientHeight });
+  }).observe(box);
+  return keep({ box, plot, last: "" }, ({ end, step, values }) =>
+    [values.map((_, at) => end - (values.length - at) * step), values]);
+}
+
+const clockTime = (atS) => new Date(atS * 1000).toTimeString().slice(0, 5);
+
+function keep(held, columns) {
+  all.add(held);
+  return {
+    show(data) {
+      const now = JSON.stringify(data);
+      if (now === held.last) return;
+      held.last = now;
+      held.plot.setData(columns(data));
+    },
+    remove() { all.delete(held); held.plot.destroy(); },
+  };
+}
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const { plot } of all) plot.redraw(false, true);
+});

@@ -1,0 +1,379 @@
+// The page: one frame in, the whole screen brought up to date. Everything that comes from outside
+// goes in as text; no markup is ever built from it.
+
+import * as charts from "./charts.js";
+import * as format from "./format.js";
+import { follow } from "./stream.js";
+
+const $ = (id) => document.getElementById(id);
+const SVG = "http://www.w3.org/2000/svg";
+
+let frame = null;
+let receivedAt = 0;
+let connection = "connecting";
+let sorting = { key: null, up: true };
+
+function el(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+function text(node, words) {
+  if (node.textContent !== words) node.textContent = words;
+}
+
+function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS(SVG, "use");
+  use.setAttribute("href", `#i-${name}`);
+  svg.append(use);
+  return svg;
+}
+
+function setIcon(svg, name) {
+  const use = svg.firstElementChild;
+  if (use.getAttribute("href") !== `#i-${name}`) use.setAttribute("href", `#i-${name}`);
+}
+
+function state(node, name) {
+  if (node.dataset.state !== name) node.dataset.state = name;
+}
+
+// Keep one node per item, in order; what did not change is not touched.
+function keyed(list, items, keyOf, create) {
+  const old = list.kept ?? new Map();
+  const kept = new Map();
+  items.forEach((item, place) => {
+    const named = keyOf(item);
+    const key = kept.has(named) ? `${named} ${place}` : named;
+    const entry = old.get(key) ?? create(item);
+    kept.set(key, entry);
+    old.delete(key);
+    if (list.children[place] !== entry.node) list.insertBefore(entry.node, list.children[place] ?? null);
+    entry.show(item);
+  });
+  for (const entry of old.values()) { entry.remove?.(); entry.node.remove(); }
+  list.kept = kept;
+}
+
+const word = (parts) => parts.map((part) => (typeof part === "number" ? format.time(part) : part)).join("");
+const known = (name, names) => (names.includes(name) ? name : "unknown");
+const STATES = ["ok", "warning", "critical", "unknown", "off"];
+
+// -- verdict, age and banner
+
+function serverNow() {
+  return frame.now_s + (performance.now() - receivedAt) / 1000;
+}
+
+function showVerdict() {
+  const lost = connection !== "live";
+  const judged = frame.verdict;
+  const name = lost ? "unknown" : known(judged.state, STATES);
+  state($("verdict"), name);
+  setIcon($("verdict").querySelector(".icon"), name);
+  text($("sentence"), lost ? "The fleet can't be seen now." : word(judged.parts));
+  $("advice").hidden = lost || !(judged.why || judged.advice);
+  $("advice").replaceChildren(...[["Why", judged.why], ["Next", judged.advice]].flatMap(([label, words]) =>
+    words ? [el("span", {}, el("b", {}, `${label}: `), words)] : []));
+  document.title = `${{ ok: "✓", warning: "!", critical: "✕" }[name] ?? "?"} Outrider`;
+}
+
+function showAge() {
+  if (!frame) return;
+  const age = frame.data_at_s == null ? null : serverNow() - frame.data_at_s;
+  const stale = connection !== "live" || frame.problem != null || age == null || age >= 3 * frame.interval_s;
+  document.body.toggleAttribute("data-stale", stale);
+  text($("age"), age == null ? "no data yet" : `data ${format.duration(Math.max(0, Math.round(age)))} old`);
+  $("age").title = frame.data_at_s == null ? "" : `measured ${format.utc(frame.data_at_s)}, every ${format.duration(frame.interval_s)}`;
+  const words = {
+    lost: "The connection to the dashboard is lost; trying again. What you see is from before.",
+    locked: "This page may not see the fleet any more. Open the address that outrider up printed.",
+  }[connection] ?? frame.problem?.text ?? (frame.damaged ? `${frame.damaged} records can't be read and are left out.` : "");
+  $("banner").hidden = !words;
+  text($("banner"), words);
+}
+
+// -- alerts
+
+function alertNode() {
+  const svg = icon("warning");
+  const [what, when, told] = [el("p"), el("p", { class: "when" }), el("p", { class: "told" })];
+  const node = el("li", { class: "alert" }, svg, what, when, told);
+  return {
+    node,
+    show(alert) {
+      const name = known(alert.severity, ["warning", "critical"]);
+      state(node, alert.severity === "info" ? "off" : name);
+      setIcon(svg, alert.state === "pending" ? "starting" : name);
+      node.dataset.phase = alert.state;
+      const title = el("b", {}, alert.on ? `${alert.rule} on ${alert.on}` : alert.rule);
+      what.replaceChildren(title, alert.summary ? ` · ${alert.summary}` : "");
+      text(when, `${alert.severity}, ${alert.state}${alert.since_s ? ` since ${format.time(alert.since_s)}` : ""}`);
+      when.title = alert.since_s ? format.utc(alert.since_s) : "";
+      told.hidden = !alert.told.length;
+      text(told, "Told: " + alert.told.map((one) => `${one.channel} ${format.time(one.at_s)} (${one.result})`).join(", "));
+    },
+  };
+}
+
+let announced = null;
+function announce() {
+  const firing = frame.alerts.filter((alert) => alert.state === "firing");
+  const names = new Set(firing.map((alert) => `${alert.rule} on ${alert.on}`));
+  const fresh = [...names].filter((name) => announced && !announced.has(name));
+  const gone = [...(announced ?? [])].filter((name) => !names.has(name));
+  if (fresh.length) $("announce").textContent = `New alert: ${fresh.join(", ")}`;
+  else if (gone.length) $("announce").textContent = `Resolved: ${gone.join(", ")}`;
+  announced = names;
+}
+
+// -- hosts
+
+const METRICS = [
+  { key: "cpu", label: "CPU", value: (h) => h.cpu_used_ratio, show: format.percent, y: () => [0, 1] },
+  { key: "memory", label: "Memory", value: (h) => h.memory_used_ratio, show: format.percent, y: () => [0, 1],
+    more: (h) => (h.memory_available_bytes == null ? "" : ` · ${format.bytes(h.memory_available_bytes)} free`) },
+  { key: "disk", label: "Disk", value: (h) => h.disk_used_ratio, show: format.percent, y: () => [0, 1] },
+  { key: "load", label: "Load, 1 min", value: (h) => h.load_1m, show: format.number, y: charts.range("zero", 1) },
+];
+
+function metricNode(metric) {
+  const [name, extra, value, box] = [el("span"), el("span", { class: "extra" }), el("strong"), el("div", { class: "chart", role: "img" })];
+  const node = el("div", { class: "metric" }, el("p", {}, el("span", {}, name, extra), value), box);
+  let plot = null;
+  let host = null;
+  let hovered = null;
+  const label = () => {
+    text(name, hovered ? `${metric.label} at ${format.time(hovered.at)}` : metric.label);
+    text(extra, hovered ? "" : metric.more?.(host) ?? "");
+    text(value, metric.show(hovered ? hovered.value : metric.value(host)));
+  };
+  return {
+    node,
+    show(next) {
+      host = next;
+      plot ??= charts.chart(box, {
+        yRange: metric.y,
+        tick: (v) => (metric.show === format.percent ? `${Math.round(v * 100)}%` : String(v)),
+        onCursor: (at) => { hovered = at; if (host) label(); },
+      });
+      plot.show({ end: host.charts.end_s, step: host.charts.step_s, values: host.charts[metric.key] });
+      box.setAttribute("aria-label", `${metric.label} over the last 30 minutes; now ${metric.show(metric.value(host))}`);
+      label();
+    },
+    remove: () => plot?.remove(),
+  };
+}
+
+function hostNode() {
+  const svg = icon("unknown");
+  const [name, age, flows, says] = [el("h3"), el("span", { class: "word" }), el("span", { class: "flows" }), el("p", { class: "says" })];
+  const metrics = METRICS.map(metricNode);
+  const node = el("article", { class: "host" }, el("header", {}, svg, name, age, flows), says,
+    el("div", { class: "charts" }, ...metrics.map((metric) => metric.node)));
+  return {
+    node,
+    show(host) {
+      const shown = host.fresh ? known(host.state, STATES) : "unknown";
+      state(node, shown);
+      setIcon(svg, shown);
+      text(name, host.name);
+      text(age, host.fresh ? { ok: "healthy", warning: "warning", critical: "critical" }[shown] ?? "measured"
+        : host.at_s ? `silent since ${format.time(host.at_s)}` : "nothing measured yet");
+      node.toggleAttribute("data-old", !host.fresh);
+      text(flows, `net ↓ ${format.perSecond(host.net_received_bytes_per_s)} ↑ ${format.perSecond(host.net_sent_bytes_per_s)}`
+        + ` · disk read ${format.perSecond(host.disk_read_bytes_per_s)} write ${format.perSecond(host.disk_written_bytes_per_s)}`);
+      says.hidden = !host.verdict;
+      text(says, host.verdict);
+      metrics.forEach((metric) => metric.show(host));
+    },
+    remove: () => metrics.forEach((metric) => metric.remove()),
+  };
+}
+
+// -- bots
+
+const RANK = { critical: 0, warning: 1, unknown: 2, off: 3, ok: 4 };
+const COLUMNS = [
+  { key: "state", label: "State", by: (b) => RANK[b.health] ?? 2 },
+  { key: "bot", label: "Bot", by: (b) => b.name },
+  { key: "uptime_s", label: "Uptime", show: format.duration },
+  { key: "restarts", label: "Restarts", show: format.count },
+  { key: "cpu_ratio", label: "CPU", show: format.percent, spark: "cpu", y: charts.range("zero", 0.05) },
+  { key: "rss_bytes", label: "Memory", show: format.bytes, spark: "rss", y: charts.range("near"), bare: true },
+  { key: "loop_lag_s", label: "Loop lag", show: format.duration, spark: "loop_lag", y: charts.range("zero", 0.02) },
+  { key: "updates_per_min", label: "Work/min", show: format.number },
+  { key: "heartbeat_age_s", label: "Heartbeat", show: format.duration },
+];
+
+function botNode() {
+  const cells = COLUMNS.map(cellNode);
+  const node = el("tr", {}, ...cells.map((cell) => cell.node));
+  return {
+    node,
+    show(bot) {
+      node.classList.toggle("stale", bot.stale);
+      state(node, known(bot.health, STATES));
+      cells.forEach((cell) => cell.show(bot));
+    },
+    remove: () => cells.forEach((cell) => cell.remove?.()),
+  };
+}
+
+function cellNode(column) {
+  if (column.key === "state") {
+    const [svg, words] = [icon("unknown"), el("span")];
+    const node = el("td", { class: "state" }, el("span", {}, svg, words));
+    return { node, show(bot) {
+      setIcon(svg, bot.state === "starting" ? "starting" : known(bot.health, STATES));
+      text(words, bot.health === "warning" && bot.state !== "starting" ? "not responding" : bot.state);
+    } };
+  }
+  if (column.key === "bot") {
+    const [name, host, reason] = [el("b"), el("small"), el("small", { class: "reason" })];
+    const node = el("td", { class: "bot" }, name, " ", host, reason);
+    return { node, show(bot) {
+      text(name, bot.name);
+      text(host, bot.host);
+      const words = bot.health === "ok" ? "" : [bot.reason, bot.since_s ? `since ${format.time(bot.since_s)}` : ""].filter(Boolean).join(", ");
+      reason.hidden = !words;
+      text(reason, words);
+    } };
+  }
+  const value = el("span");
+  const node = el("td", { class: column.spark ? "num trend" : "num", "data-label": column.label });
+  if (!column.spark) {
+    node.append(value);
+    return { node, show: (bot) => text(value, column.show(bot[column.key])) };
+  }
+  const box = el("div", { class: "spark", "aria-hidden": "true" });
+  const plot = charts.spark(box, column.y, { bare: column.bare });
+  node.append(el("span", {}, value, box));
+  return { node, remove: plot.remove, show(bot) {
+    text(value, column.show(bot[column.key]));
+    plot.show(bot.sparks[column.spark]);
+  } };
+}
+
+function sorted(bots) {
+  const column = COLUMNS.find((one) => one.key === sorting.key);
+  if (!column) return bots;
+  const by = column.by ?? ((bot) => bot[column.key] ?? -Infinity);
+  const order = [...bots].sort((a, b) => (by(a) < by(b) ? -1 : by(a) > by(b) ? 1 : 0));
+  return sorting.up ? order : order.reverse();
+}
+
+function makeHead() {
+  for (const column of COLUMNS) {
+    const button = el("button", { type: "button" }, column.label);
+    const th = el("th", { scope: "col", class: column.by ? "" : "num" }, button);
+    button.addEventListener("click", () => {
+      // Names and states read best upwards, numbers from the largest; a third click undoes it.
+      const first = Boolean(column.by);
+      if (sorting.key !== column.key) sorting = { key: column.key, up: first };
+      else sorting = sorting.up === first ? { key: column.key, up: !first } : { key: null, up: true };
+      for (const other of $("bots-head").children) other.removeAttribute("aria-sort");
+      if (sorting.key) th.setAttribute("aria-sort", sorting.up ? "ascending" : "descending");
+      if (frame) showBots();
+    });
+    $("bots-head").append(th);
+  }
+}
+
+function showBots() {
+  const bots = frame.bots;
+  $("bots-panel").hidden = !bots.length;
+  $("bots-empty").hidden = bots.length > 0;
+  text($("bots-count"), bots.length ? String(bots.length) : "");
+  keyed($("bots"), sorted(bots), (bot) => `${bot.host}/${bot.name}`, botNode);
+}
+
+// -- shared resources and events
+
+function factNode() {
+  const [dt, dd] = [el("dt"), el("dd")];
+  return { node: el("div", {}, dt, dd), show([label, value, name]) {
+    text(dt, label);
+    if (name && !dd.firstElementChild) dd.replaceChildren(icon(name), el("span"));
+    if (!name) { text(dd, value); return; }
+    state(dd, name);
+    setIcon(dd.firstElementChild, name);
+    text(dd.lastElementChild, value);
+  } };
+}
+
+function queueNode() {
+  const [name, box, length] = [el("span", { class: "name" }), el("div", { class: "spark", "aria-hidden": "true" }), el("span", { class: "length" })];
+  const plot = charts.spark(box, charts.range("zero", 5));
+  return { node: el("li", {}, name, box, length), remove: plot.remove, show(queue) {
+    text(name, queue.name);
+    text(length, format.count(queue.length));
+    plot.show(queue.spark);
+  } };
+}
+
+function eventNode() {
+  const [at, svg, words] = [el("time"), icon("unknown"), el("p")];
+  const node = el("li", {}, at, svg, words);
+  return { node, show(event) {
+    text(at, format.time(event.at_s));
+    at.title = format.utc(event.at_s);
+    state(node, event.state === "info" ? "off" : known(event.state, STATES));
+    setIcon(svg, event.kind === "action" && event.state !== "warning" ? "action" : known(event.state, ["ok", "warning", "critical"]));
+    words.replaceChildren(el("b", {}, [event.what, event.on].filter(Boolean).join(event.kind === "alert" ? " on " : " ")),
+      event.text ? el("span", { class: "detail" }, ` · ${event.text}`) : "");
+  } };
+}
+
+function showShared() {
+  const { redis, queues, database } = frame.resources;
+  const facts = redis ? [
+    ["Redis", redis.up === 0 ? "down" : "up", redis.up === 0 ? "critical" : "ok"],
+    ["Memory", format.bytes(redis.memory_bytes)],
+    ["Latency", format.duration(redis.latency_s)],
+    ["Commands/s", format.number(redis.ops_per_s)],
+    ["Clients", format.count(redis.clients)],
+  ] : [];
+  keyed($("redis"), facts, (fact) => fact[0], factNode);
+  keyed($("queues"), queues, (queue) => queue.name, queueNode);
+  keyed($("database"), database.map((one) => [one.name, format.bySeries(one.name, one.value)]), (fact) => fact[0], factNode);
+  $("queues-part").hidden = !queues.length;
+  $("database-part").hidden = !database.length;
+  $("shared-empty").hidden = Boolean(facts.length || queues.length || database.length);
+}
+
+function show(next) {
+  frame = next;
+  receivedAt = performance.now();
+  showVerdict();
+  showAge();
+  announce();
+  $("alerts-section").hidden = !frame.alerts.length;
+  keyed($("alerts"), frame.alerts, (alert) => [alert.host, alert.rule, alert.instance].join("|"), alertNode);
+  $("hosts-empty").hidden = frame.hosts.length > 0;
+  keyed($("hosts"), frame.hosts, (host) => host.key, hostNode);
+  showBots();
+  showShared();
+  $("events-empty").hidden = frame.events.length > 0;
+  keyed($("events"), frame.events.map((event, place) => ({ ...event, place })), (event) => event.place, eventNode);
+  if (frame.links.flower) { $("flower").href = frame.links.flower; $("flower").hidden = false; }
+  $("pulse").classList.remove("beat");
+  requestAnimationFrame(() => $("pulse").classList.add("beat"));
+}
+
+makeHead();
+setInterval(showAge, 1000);
+follow({
+  onFrame: show,
+  onState(next) {
+    if (next === connection) return;
+    connection = next;
+    if (frame) { showVerdict(); showAge(); }
+    else if (next !== "live") text($("age"), "no connection");
+  },
+});

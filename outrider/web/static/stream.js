@@ -1,0 +1,33 @@
+// The live line to the server: closed while nobody looks at the page, reopened by itself.
+
+const RETRY_MS = 3000;
+
+export function follow({ onFrame, onState }) {
+  let source = null;
+  let timer = null;
+
+  function open() {
+    clearTimeout(timer);
+    if (source || document.hidden) return;
+    source = new EventSource("/events");
+    source.onmessage = (event) => { onState("live"); onFrame(JSON.parse(event.data)); };
+    source.onerror = () => {
+      onState("lost");
+      // On a refusal EventSource gives up for good, and does not say why.
+      if (source.readyState === EventSource.CLOSED) { close(); again(); }
+    };
+  }
+
+  function close() { source?.close(); source = null; }
+
+  async function again() {
+    try {
+      const answer = await fetch("/api/status", { cache: "no-store" });
+      if (answer.status === 401) { onState("locked"); return; }
+    } catch { /* the server is away: try again */ }
+    timer = setTimeout(open, RETRY_MS);
+  }
+
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  open();
+}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from outrider import settings as settings_module
-from outrider import units
+from outrider import toml, units
 from outrider.alerts import rules
 from outrider.errors import BadArgument, Problem, SettingsError
 from outrider.schedules import beat
@@ -43,7 +43,7 @@ def load(path: Path | None = None) -> tuple[Settings, Path | None]:
     except SettingsError as error:
         problems += error.problems
     if path and not any(problem.key in ("file", "syntax") for problem in problems):
-        raw, text = settings_module.read_toml(path)
+        raw, text = toml.read(path)
         problems += _whole(raw, text, path)
     if problems or settings is None:
         raise SettingsError(problems)
@@ -61,7 +61,7 @@ class _File:
         self, key: tuple[str | int, ...], value: object, message: str, remedy: str
     ) -> Problem:
         dotted = ".".join(str(part) for part in key)
-        line = settings_module.line_of(self.text, key)
+        line = toml.line_of(self.text, key)
         return Problem(str(self.path), dotted, value, message, remedy, line)
 
 

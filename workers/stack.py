@@ -171,8 +171,8 @@ class Stack:
         """Keep the credentials of an earlier run, so that bookmarks and scrapers go on working."""
         kept = self._credentials()
         flower, page = self.settings.flower, self.settings.dashboard
-        flower_port = flower.port or valkey.free_port(flower.host)
-        page_port = page.port or valkey.free_port(page.host)
+        flower_port = valkey.free_port(flower.host, flower.port)
+        page_port = valkey.free_port(page.host, page.port)
         return Addresses(
             redis_url=redis_url,
             flower_url=f"http://{flower.host}:{flower_port}" if flower.enabled else "",

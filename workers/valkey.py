@@ -94,10 +94,17 @@ def answers(url: str) -> bool:
         return False
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
+def free_port(host: str = "127.0.0.1", wanted: int = 0) -> int:
+    """Return a port that nobody listens on now: the wanted one if it is free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+        try:
+            probe.bind((host, wanted))
+        except OSError:
+            if not wanted:
+                raise
+            probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 

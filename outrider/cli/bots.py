@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLLOW_EVERY_S = 0.25
+SETTLED_WITHIN_S = 30.0
 
 
 @click.group(epilog="BOT is a bot's name, one instance's (canary-2), or all.")
@@ -39,7 +40,7 @@ def start(bot: str, why: str) -> None:
     \b
     Example: outrider bots start canary
     """
-    _print(here.supervisor("start", bot=bot, who=here.person(), why=why))
+    _print(_settled(here.supervisor("start", bot=bot, who=here.person(), why=why)))
 
 
 @bots.command()
@@ -63,7 +64,7 @@ def restart(bot: str, why: str) -> None:
     \b
     Example: outrider bots restart all --why "new token"
     """
-    _print(here.supervisor("restart", bot=bot, who=here.person(), why=why))
+    _print(_settled(here.supervisor("restart", bot=bot, who=here.person(), why=why)))
 
 
 @bots.command()
@@ -88,6 +89,17 @@ def logs(name: str, lines: int, follow: bool) -> None:
         click.echo(line)
     if follow:
         _follow(path)
+
+
+def _settled(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Wait until the processes that were asked to start are ready, or are not going to be."""
+    names = {bot["name"] for bot in asked}
+    deadline = time.monotonic() + SETTLED_WITHIN_S
+    while True:
+        found = [p for p in here.supervisor("snapshot")["processes"] if p["name"] in names]
+        if time.monotonic() > deadline or all(p["state"] != "starting" for p in found):
+            return found
+        time.sleep(FOLLOW_EVERY_S)
 
 
 def _follow(path: Path) -> None:

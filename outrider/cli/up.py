@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from outrider.workers.stack import Stack
 
 EXIT_CHECK_FAILED = 1
-LEAST_CHECK_S = 45.0
+# One tick before the drill, three for the alert, and a little to look back on.
+LEAST_CHECK_TICKS = 4.5
 
 
 @click.command()
@@ -41,18 +42,18 @@ def up(for_: str | None, check: bool) -> None:
     from outrider.workers import preflight
     from outrider.workers.stack import Stack
 
-    duration_s = _duration(for_, check=check)
     settings, path = preflight.load()
+    duration_s = _duration(for_, least_s=LEAST_CHECK_TICKS * settings.interval_s if check else 0)
     raise SystemExit(asyncio.run(_run(Stack(settings, config=path), duration_s, check=check)))
 
 
-def _duration(text: str | None, *, check: bool) -> float | None:
+def _duration(text: str | None, *, least_s: float) -> float | None:
     try:
         duration_s = units.parse_duration(text) if text else None
     except ValueError as error:
         raise BadArgument(f"--for: {error}") from None
-    if check and (duration_s is None or duration_s < LEAST_CHECK_S):
-        raise BadArgument(f"--check needs a run of at least {LEAST_CHECK_S:.0f} s: --for 60s.")
+    if least_s and (duration_s is None or duration_s < least_s):
+        raise BadArgument(f"--check needs a run of at least {least_s:.0f} s: --for {least_s:.0f}s.")
     return duration_s
 
 

@@ -11,7 +11,9 @@ import os
 import re
 import socket
 import tempfile
-import tomllib
+import typing
+import urllib.parse
+import zoneinfo
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,23 +27,35 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings import SettingsError as UnreadableVariable
 
-from outrider import units
+from outrider import toml, units, variables
 from outrider.errors import Problem, SettingsError
 
-ENV_PREFIX = "OUTRIDER_"
+if typing.TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
 FILE_NAME = "outrider.toml"
 BOT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # sockaddr_un holds 108 bytes on Linux and 104 on macOS, the final NUL included.
 LONGEST_SOCKET_PATH = 100
+# A bot of that name could not be told from a part of the stack, or from all bots.
+RESERVED_NAMES = frozenset({"all", "beat", "dashboard", "flower", "valkey", "worker"})
+# Series of no single host are kept under this name (see ``store.keys``).
+_NO_HOST = "fleet"
 
 Bytes = Annotated[int, BeforeValidator(units.parse_bytes)]
 Seconds = Annotated[float, BeforeValidator(units.parse_duration)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Restart(_Table):
@@ -134,6 +148,14 @@ class WebhookSettings(_Table):
         default=False, description="allow loopback and private addresses as target"
     )
 
+    @field_validator("url")
+    @classmethod
+    def _has_a_host(cls, url: str) -> str:
+        parts = urllib.parse.urlsplit(url)  # raises ValueError itself for a bad port or bracket
+        if not parts.hostname or parts.port == 0:
+            raise ValueError("the address has no host; write it like https://host/path.")
+        return url
+
 
 class NotifySettings(_Table):
     """How people are told."""
@@ -184,7 +206,11 @@ class Settings(BaseSettings):
     """Everything that can be set. Frozen; build it with :func:`load`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=variables.PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
     )
 
     environment: Literal["development", "staging", "production", "high_performance"] = Field(
@@ -231,25 +257,31 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Rank the environment above the file, whose values arrive as keyword arguments."""
         del settings_cls, dotenv_settings, file_secret_settings
+        assert isinstance(env_settings, EnvSettingsSource)
+        env_settings.env_vars = variables.with_secrets(env_settings.env_vars)
         return env_settings, init_settings
 
-    @model_validator(mode="after")
-    def _names_fit(self) -> Settings:
-        for name, bot in self.bots.items():
-            if not BOT_NAME.fullmatch(name):
-                raise ValueError(
-                    f"bot name {name!r} must match {BOT_NAME.pattern}; rename [bots.{name}]."
-                )
-            for needed in bot.needs:
-                if needed not in self.bots:
-                    raise ValueError(f"bots.{name}.needs names {needed!r}, which is not declared.")
-        _refuse_cycles({name: bot.needs for name, bot in self.bots.items()})
-        return self
+    @field_validator("host")
+    @classmethod
+    def _is_one_host(cls, host: str) -> str:
+        if host == _NO_HOST:
+            raise ValueError(f"{host!r} stands for what no single host owns; choose another name.")
+        return host
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            zoneinfo.ZoneInfo(name)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            if name != "UTC":
+                raise ValueError("no such time zone; write it like Europe/Berlin.") from None
+        return name
 
     def run_dir(self) -> Path:
         """Return the folder of sockets and of ``stack.json``; short enough for a socket path."""
         natural = self.data_dir.resolve() / "run"
-        if len(str(natural / "telemetry.sock")) <= LONGEST_SOCKET_PATH:
+        if len(os.fsencode(natural / "telemetry.sock")) <= LONGEST_SOCKET_PATH:
             return natural
         digest = hashlib.sha256(str(natural).encode()).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"outrider-{os.getuid()}-{digest}"
@@ -286,104 +318,120 @@ def load(path: Path | None = None) -> Settings:
         SettingsError: with every mistake, its line, value and remedy.
     """
     path = path or find_file()
-    raw, text = read_toml(path) if path else ({}, "")
-    problems = _unknown_variables()
+    raw, text = toml.read(path) if path else ({}, "")
+    problems = [*variables.unknown(Settings.model_fields), *variables.unreadable()]
     try:
-        settings = Settings(**(raw | _secrets_from_files()))
+        settings = Settings(**raw)
     except ValidationError as invalid:
-        problems += [_problem(path, text, error["loc"], error) for error in invalid.errors()]
+        problems += [_problem(path, text, error) for error in invalid.errors()]
+        problems += _misfits(raw, path, text)
         raise SettingsError(problems) from None
+    except UnreadableVariable as invalid:
+        field = re.search(r'field "(\w+)"', str(invalid))
+        name = variables.PREFIX + (field[1].upper() if field else "")
+        remedy = "Put tables and lists into outrider.toml, or write them as JSON."
+        problems += [Problem("environment", name, None, "is not JSON.", remedy)]
+        raise SettingsError([*problems, *_misfits(raw, path, text)]) from None
+    problems += _misfits(settings.model_dump(), path, text)
     if problems:
         raise SettingsError(problems)
     base = path.resolve().parent if path else Path.cwd()
     return settings.model_copy(update={"data_dir": base / settings.data_dir})
 
 
-def read_toml(path: Path) -> tuple[dict[str, Any], str]:
-    """Return the file's tables and its text.
-
-    Raises:
-        SettingsError: it can't be read, or is not TOML.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        return tomllib.loads(text), text
-    except OSError as error:
-        problem = Problem(
-            str(path), "file", None, f"can't be read: {error.strerror}.", "Check the path."
-        )
-    except UnicodeDecodeError:
-        problem = Problem(str(path), "file", None, "is not UTF-8 text.", "Save it as UTF-8.")
-    except tomllib.TOMLDecodeError as error:
-        found = re.search(r"at line (\d+)", str(error))
-        what, remedy = str(error), "Mend the TOML there."
-        if twice := re.search(r"Cannot (?:declare|overwrite)", what):
-            remedy = "It is declared twice; rename or remove one of the two."
-            del twice
-        problem = Problem(
-            str(path), "syntax", None, f"{what}.", remedy, int(found[1]) if found else None
-        )
-    raise SettingsError([problem])
-
-
-def line_of(text: str, key: tuple[str | int, ...]) -> int | None:
-    """Return the line, counted from 1, at which a key of a TOML text stands, as far as known.
-
-    tomllib keeps no positions, so this reads table headers and ``name =`` lines only; a key inside
-    an inline table gets the line of the table.
-    """
-    best: tuple[int, int] | None = None
-    seen: dict[str, int] = {}
-    table: tuple[str | int, ...] = ()
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]\]?", line):
-            table = tuple(part.strip().strip("\"'") for part in header[2].split("."))
-            if header[1] == "[[":
-                seen[header[2]] = index = seen.get(header[2], -1) + 1
-                table = (*table, index)
-            here = table
-        elif name := re.match(r"\s*([\w.\"'-]+)\s*=", line):
-            here = (*table, *(part.strip("\"'") for part in name[1].split(".")))
-        else:
-            continue
-        if here == key[: len(here)] and (best is None or len(here) > best[0]):
-            best = (len(here), number)
-    return best[1] if best else None
-
-
-def _problem(path: Path | None, text: str, loc: tuple[str | int, ...], error: Any) -> Problem:
-    key = ".".join(str(part) for part in loc) or "settings"
-    line = line_of(text, loc)
-    source = str(path or "settings")
-    if not line and _in_environment(loc):
-        source = "environment"
+def _problem(path: Path | None, text: str, error: Any) -> Problem:
+    loc: tuple[str | int, ...] = error["loc"]
+    variable, line = variables.setting(loc), toml.line_of(text, loc)
     message = error["msg"].removeprefix("Value error, ")
     remedy = ""
     if error["type"] == "extra_forbidden":
         message, remedy = "unknown key.", _did_you_mean(loc)
     elif not message.endswith("."):
         message, remedy = f"{message}.", _describe(loc)
-    value = error["input"]
-    shown = None if isinstance(value, dict | BaseModel) or _is_secret(key) else value
-    return Problem(source, key, shown, message, remedy, line)
+    shown = None if error["type"] == "extra_forbidden" else _shown(loc, error["input"])
+    key = ".".join(str(part) for part in loc) or "settings"
+    if variable or (line is None and variables.touches(loc)):
+        return Problem("environment", variable or key, shown, message, remedy)
+    return Problem(str(path or "settings"), key, shown, message, remedy, line)
 
 
-def _is_secret(key: str) -> bool:
-    return key.endswith("url")
+def _shown(loc: tuple[str | int, ...], value: object) -> object:
+    """Return a value that may be printed; what is, or may hold, a secret may not."""
+    secret = str(loc[-1]).endswith("url") or "env" in loc or "://" in str(value)
+    plain = isinstance(value, str | int | float) or (
+        isinstance(value, list) and all(isinstance(item, str | int | float) for item in value)
+    )
+    return value if plain and not secret else None
 
 
-def _fields_at(loc: tuple[str | int, ...]) -> dict[str, Any]:
+def _misfits(raw: Mapping[str, Any], path: Path | None, text: str) -> Iterator[Problem]:
+    """Yield what is wrong with the bots and alerts as a whole, as far as they are well-formed."""
+    for loc, value, message, remedy in (*_bot_misfits(raw), *_alert_misfits(raw)):
+        key = ".".join(str(part) for part in loc)
+        yield Problem(str(path or "settings"), key, value, message, remedy, toml.line_of(text, loc))
+
+
+_Misfit = tuple[tuple[str | int, ...], str | None, str, str]
+
+
+def _bot_misfits(raw: Mapping[str, Any]) -> Iterator[_Misfit]:
+    found = raw.get("bots", {})
+    bots = {
+        str(name): bot.get("needs") or ()
+        for name, bot in (found.items() if isinstance(found, dict) else ())
+        if isinstance(bot, dict) and isinstance(bot.get("needs") or (), list | tuple)
+    }
+    for name, needs in bots.items():
+        if not BOT_NAME.fullmatch(name):
+            yield ("bots", name), None, f"a bot's name must match {BOT_NAME.pattern}.", "Rename it."
+        elif name in RESERVED_NAMES:
+            yield ("bots", name), None, "this name is taken by Outrider itself.", "Rename it."
+        first, _, number = name.rpartition("-")
+        if first in bots and number.isdecimal() and int(number) > 1:
+            yield ("bots", name), None, f"this is also an instance of {first}.", "Rename it."
+        for needed in needs:
+            if needed not in found:
+                known = ", ".join(sorted(bots))
+                yield (
+                    ("bots", name, "needs"),
+                    str(needed),
+                    "no such bot.",
+                    f"Declared are: {known}.",
+                )
+    if circle := _circle(bots):
+        shown = " -> ".join(circle)
+        yield ("bots", circle[0], "needs"), shown, "bots need each other in a circle.", "Break it."
+
+
+def _alert_misfits(raw: Mapping[str, Any]) -> Iterator[_Misfit]:
+    alerts = raw.get("alert", ())
+    seen = set()
+    for place, alert in enumerate(alerts if isinstance(alerts, list | tuple) else ()):
+        name = alert.get("name") if isinstance(alert, dict) else None
+        if name in seen:
+            yield ("alert", place, "name"), str(name), "two rules have this name.", "Rename one."
+        if isinstance(name, str):
+            seen.add(name)
+
+
+def _fields_at(loc: tuple[str | int, ...]) -> Mapping[str, Any]:
     """Return the fields of the table that holds the last part of ``loc``."""
-    model: Any = Settings
-    tables: dict[str, Any] = {
-        "bots": BotSettings, "alert": AlertSettings, "schedule": EntrySettings,
-        "dashboard": ServerSettings, "flower": ServerSettings, "database": DatabaseSettings,
-        "warm": WarmSettings, "notify": NotifySettings, "webhook": WebhookSettings,
-        "restart": Restart, "limits": Limits,
-    }  # fmt: skip
-    for part in loc[:-1]:
-        model = tables.get(str(part), model)
-    return dict(model.model_fields)
+    fields: Mapping[str, Any] = Settings.model_fields
+    parts = iter(loc[:-1])
+    for part in parts:
+        field = fields.get(str(part))
+        table = _table_in(field.annotation) if field else None
+        fields = table.model_fields if table else {}
+        if field and typing.get_origin(field.annotation) in (dict, tuple):
+            next(parts, None)  # a bot's name, a rule's place
+    return fields
+
+
+def _table_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_table_in(argument) for argument in typing.get_args(annotation))
+    return next((table for table in inner if table), None)
 
 
 def _did_you_mean(loc: tuple[str | int, ...]) -> str:
@@ -399,56 +447,13 @@ def _describe(loc: tuple[str | int, ...]) -> str:
     return f"({field.description})" if field is not None and field.description else ""
 
 
-def _in_environment(loc: tuple[str | int, ...]) -> bool:
-    name = ENV_PREFIX + "__".join(str(part) for part in loc)
-    return any(variable.upper().startswith(name.upper()) for variable in os.environ)
-
-
-# Read by parts that must start before, or without, the settings; the rest must be a setting.
-_OWN_VARIABLES = frozenset(
-    {
-        "OUTRIDER_CONFIG", "OUTRIDER_BOT", "OUTRIDER_TELEMETRY", "OUTRIDER_POOL_SIZE",
-        "OUTRIDER_PRESET", "OUTRIDER_FLOWER_PASSWORD", "OUTRIDER_DASHBOARD_TOKEN",
-        "OUTRIDER_TEST_POSTGRES_URL", "OUTRIDER_TEST_REDIS_URL",
-    }
-)  # fmt: skip
-
-
-def _unknown_variables() -> list[Problem]:
-    """A mistyped variable would be ignored in silence; name it instead."""
-    known = {field.upper() for field in Settings.model_fields}
-    return [
-        Problem(
-            "environment", name, None, "unknown variable.",
-            _did_you_mean((name.removeprefix(ENV_PREFIX).lower(),)),
-        )
-        for name in sorted(os.environ)
-        if name.startswith(ENV_PREFIX)
-        and name not in _OWN_VARIABLES
-        and name.removeprefix(ENV_PREFIX).removesuffix("_FILE").partition("__")[0] not in known
-    ]  # fmt: skip
-
-
-def _secrets_from_files() -> dict[str, Any]:
-    """``OUTRIDER_REDIS_URL_FILE`` names a file that holds the value, as container secrets do."""
-    name = f"{ENV_PREFIX}REDIS_URL_FILE"
-    if name not in os.environ:
-        return {}
-    try:
-        return {"redis_url": Path(os.environ[name]).read_text(encoding="utf-8").strip()}
-    except OSError as error:
-        raise SettingsError(
-            [Problem("environment", name, os.environ[name], f"can't be read: {error.strerror}.",
-                     "Name a readable file that holds the value.")]
-        ) from None  # fmt: skip
-
-
-def _refuse_cycles(needs: dict[str, tuple[str, ...]]) -> None:
+def _circle(needs: Mapping[str, Any]) -> list[str]:
+    """Return bots that need each other, the first also at the end; empty when there are none."""
     import graphlib
 
     try:
         graphlib.TopologicalSorter(needs).prepare()
     except graphlib.CycleError as error:
-        raise ValueError(
-            f"bots need each other in a circle: {' -> '.join(error.args[1])}."
-        ) from None
+        circle: list[str] = error.args[1]
+        return circle
+    return []

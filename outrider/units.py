@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(B|[kKMGT]i?B?)?\s*")
@@ -20,7 +21,7 @@ def parse_bytes(text: str | int) -> int:
         ValueError: the text is not a size.
     """
     match = _SIZE.fullmatch(str(text))
-    if not match:
+    if not match or not math.isfinite(float(match[1])):
         raise ValueError(f"{text!r} is not a size; write it like 300MiB or 2GB.")
     number, unit = float(match[1]), match[2] or "B"
     if unit == "B":
@@ -39,7 +40,7 @@ def parse_duration(text: str | float) -> float:
         ValueError: the text is not a duration.
     """
     match = _DURATION.fullmatch(str(text))
-    if not match:
+    if not match or not math.isfinite(float(match[1])):
         raise ValueError(f"{text!r} is not a duration; write it like 30s, 5m or 1h.")
     return float(match[1]) * _SECONDS[match[2] or "s"]
 
@@ -81,16 +82,15 @@ def show_duration(seconds: float) -> str:
     >>> show_duration(0.004), show_duration(75), show_duration(90000)
     ('4 ms', '1m15s', '1d1h')
     """
-    if seconds < 1:
+    if round(seconds * 1000) < 1000:  # noqa: PLR2004
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:  # noqa: PLR2004
-        return f"{seconds:.0f}s"
+    whole_s = round(seconds)
     for size, unit, sub, lower in (
         (86400, "d", 3600, "h"),
         (3600, "h", 60, "m"),
         (60, "m", 1, "s"),
     ):
-        if seconds >= size:
-            whole, rest = divmod(seconds, size)
-            return f"{whole:.0f}{unit}{rest // sub:.0f}{lower}"
-    raise AssertionError(seconds)
+        if whole_s >= size:
+            whole, rest = divmod(whole_s, size)
+            return f"{whole}{unit}{rest // sub}{lower}"
+    return f"{whole_s}s"

@@ -7,7 +7,7 @@ late evaluation changes nothing. What must be told lies in the outbox until ever
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -28,8 +28,7 @@ def load(client: redis.Redis, host: str) -> tuple[int, dict[str, Alert]]:
     """Return the last tick that was evaluated (-1: none), and the alerts that are not inactive."""
     stored = cast("dict[bytes, bytes]", client.hgetall(keys.alert_state(host)))
     tick = int(stored.pop(_TICK_FIELD.encode(), b"-1"))
-    alerts = (msgspec.convert(json.loads(text), Alert) for text in stored.values())
-    return tick, {alert.key: alert for alert in alerts}
+    return tick, {alert.key: alert for alert in map(_alert, stored.values())}
 
 
 def commit(
@@ -44,13 +43,16 @@ def commit(
     with client.pipeline(transaction=True) as pipe:
         try:
             pipe.watch(key)  # type: ignore[no-untyped-call]
-            if int(cast("bytes | None", pipe.hget(key, _TICK_FIELD)) or b"-1") >= tick:
+            last_tick, before = load(cast("redis.Redis", pipe), host)
+            if last_tick >= tick:
                 return False
             pipe.multi()
             pipe.delete(key)
             pipe.hset(key, _TICK_FIELD, str(tick))
             for alert in alerts:
-                pipe.hset(key, alert.key, json.dumps(asdict(alert)))
+                # A reminder may have been sent since the caller loaded its alerts.
+                reminded_s = max(alert.reminded_s, before.get(alert.key, alert).reminded_s)
+                pipe.hset(key, alert.key, _state(replace(alert, reminded_s=reminded_s)))
             for change in changes:
                 text = json.dumps(change.plain())
                 pipe.lpush(keys.HISTORY, text)
@@ -63,16 +65,28 @@ def commit(
     return True
 
 
-def remind(client: redis.Redis, host: str, alert: Alert, now_s: float) -> None:
-    """Put a firing alert into the outbox once more."""
+def remind(client: redis.Redis, host: str, alert: Alert, now_s: float) -> bool:
+    """Put a firing alert into the outbox once more. Return False when it changed meanwhile."""
+    key = keys.alert_state(host)
     identity = f"{host}|{alert.rule}|{alert.instance}|remind|{int(now_s)}"
     change = Transition(
         identity, alert.rule, alert.instance, host, alert.severity,
         "firing", "firing", now_s, -1, alert.value, alert.summary,
     )  # fmt: skip
-    client.hset(keys.OUTBOX, change.id, json.dumps(change.plain()))
-    kept = asdict(alert) | {"reminded_s": now_s}
-    client.hset(keys.alert_state(host), alert.key, json.dumps(kept))
+    with client.pipeline(transaction=True) as pipe:
+        pipe.watch(key)  # type: ignore[no-untyped-call]
+        stored = cast("bytes | None", pipe.hget(key, alert.key))
+        now = _alert(stored) if stored else None
+        if now is None or now.state != "firing" or now.reminded_s > alert.reminded_s:
+            return False
+        pipe.multi()
+        pipe.hset(keys.OUTBOX, change.id, json.dumps(change.plain()))
+        pipe.hset(key, alert.key, _state(replace(now, reminded_s=now_s)))
+        try:
+            pipe.execute()
+        except redis.WatchError:
+            return False
+    return True
 
 
 def outbox(client: redis.Redis) -> list[dict[str, Any]]:
@@ -135,3 +149,11 @@ def notifications(client: redis.Redis, most: int = 100) -> list[dict[str, Any]]:
     """Return who was told lately, newest first."""
     found = cast("list[bytes]", client.lrange(keys.NOTIFICATIONS, 0, most - 1))
     return [json.loads(text) for text in found]
+
+
+def _state(alert: Alert) -> str:
+    return json.dumps(asdict(alert))
+
+
+def _alert(state: bytes) -> Alert:
+    return msgspec.convert(json.loads(state), Alert)

@@ -6,14 +6,17 @@
     host.disk.used_ratio > 0.9 for 1m clear 0.85
     increase(bot.*.crashes, 1m) > 0
 
-``*`` in a series stands for anything; each series that matches is an instance with its own state.
+``*`` in a series stands for anything, in the place of a bot's name for one bot: what a bot itself
+counts as ``jobs.failed`` is not matched by ``bot.*.failed``. Each series that matches is an
+instance with its own state.
 ``for`` is how long the condition must hold; ``clear`` is the value at which a firing alert ends
 (hysteresis), the threshold itself when it is not given.
 """
 
 from __future__ import annotations
 
-import fnmatch
+import functools
+import math
 import operator
 import re
 from dataclasses import dataclass
@@ -59,7 +62,8 @@ class Rule:
         """Return the series that this rule watches, in order."""
         if "*" not in self.series:
             return [name for name in names if name == self.series]
-        return [name for name in names if fnmatch.fnmatchcase(name, self.series)]
+        pattern = _pattern(self.series)
+        return [name for name in names if pattern.fullmatch(name)]
 
     def holds(self, value: float, *, firing: bool) -> bool:
         """Tell whether the condition holds; a firing alert is held to its clear value."""
@@ -83,7 +87,7 @@ def parse(name: str, when: str, severity: Severity = "warning") -> Rule:
     if held := _FOR.match(when, at):
         at, for_s = held.end(), _duration(when, held.start("for"), held["for"])
     clear = threshold
-    if hysteresis := _CLEAR.match(when, at):
+    if compare["op"][0] in "<>" and (hysteresis := _CLEAR.match(when, at)):
         clear, at = _number(when, hysteresis.end())
     if when[at:].strip():
         raise _mistake(when, at, "`for DURATION`, `clear NUMBER` or the end")
@@ -92,11 +96,28 @@ def parse(name: str, when: str, severity: Severity = "warning") -> Rule:
             f"{when!r}: clear {clear:g} lies beyond the threshold {threshold:g}: "
             "the alert would end while its condition holds; swap the two."
         )
-    window_s = _duration(when, metric.start("window"), metric["window"]) if metric["window"] else 0
+    window_s = 0.0
+    if metric["window"]:
+        window_s = _duration(when, metric.start("window"), metric["window"])
+        if not window_s:
+            raise _mistake(when, metric.start("window"), "a window longer than nothing, such as 5m")
     return Rule(
         name, metric["of"] or metric["series"], window_s, compare["op"],
         threshold, clear, for_s, severity, when,
     )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=1024)
+def _pattern(series: str) -> re.Pattern[str]:
+    area, _, rest = series.partition(".")
+    name, more, what = rest.partition(".")
+    if area != "bot" or not more:
+        return _any(series, ".*")
+    return re.compile(area + r"\." + _any(name, "[^.]*").pattern + r"\." + _any(what, ".*").pattern)
+
+
+def _any(series: str, star: str) -> re.Pattern[str]:
+    return re.compile(star.join(re.escape(part) for part in series.split("*")), re.DOTALL)
 
 
 def _number(text: str, at: int) -> tuple[float, int]:
@@ -107,9 +128,11 @@ def _number(text: str, at: int) -> tuple[float, int]:
     if unit == "%":
         value /= 100
     elif unit and unit in ("ms", "s", "m", "h", "d"):
-        value = units.parse_duration(found["number"] + unit)
+        value *= units.parse_duration(f"1{unit}")
     elif unit:
-        value = float(units.parse_bytes(found["number"] + unit))
+        value *= units.parse_bytes(f"1{unit}")
+    if not math.isfinite(value):
+        raise _mistake(text, at, "a number that is not quite as large")
     return value, found.end()
 
 

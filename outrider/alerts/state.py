@@ -11,6 +11,8 @@ transition's id names rule, instance, tick and target: delivered twice, it is st
 
 from __future__ import annotations
 
+import math
+import sys
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -74,7 +76,9 @@ def step(rule: Rule, alert: Alert, value: float | None, at_s: float) -> Alert:
     if value is None:
         gone = alert.state != "inactive" and at_s - alert.seen_s >= NO_DATA_AFTER_S
         return _enter(alert, "inactive", at_s) if gone else alert
-    alert = replace(alert, value=value, seen_s=at_s)
+    # What is kept must be a number in JSON too, which has no infinities.
+    shown = max(-sys.float_info.max, min(sys.float_info.max, value))
+    alert = replace(alert, value=shown, seen_s=at_s)
     if not rule.holds(value, firing=alert.state == "firing"):
         return alert if alert.state == "inactive" else _enter(alert, "inactive", at_s)
     if alert.state == "inactive":
@@ -94,7 +98,7 @@ def evaluate(
     at_s: float,
     increase: Callable[[str, float], float | None],
 ) -> tuple[dict[str, Alert], list[Transition]]:
-    """Return the alerts that are not inactive after this row, and what changed.
+    """Return the alerts that are not inactive after this row, and what changed. NaN is no data.
 
     ``increase(series, window_s)`` returns how much a counter grew in the window before the row, or
     None when there is nothing to compare with.
@@ -110,7 +114,8 @@ def evaluate(
         for instance in dict.fromkeys((*fresh, *known)):
             blank = Alert(rule.name, instance, host, rule.severity)
             before = alerts.get(blank.key, blank)
-            now = step(rule, before, fresh.get(instance), at_s)
+            value = fresh.get(instance)
+            now = step(rule, before, None if value is None or math.isnan(value) else value, at_s)
             if now.state != before.state:
                 now = replace(now, summary=_summary(rule, now))
                 changes.append(_transition(before, now, tick, at_s))

@@ -55,7 +55,8 @@ def _print(found: dict[str, Any], most: int) -> None:
     say()
     if found["bots"]:
         rows = [
-            (bot["name"], bot["host"], bot["state"], _since(bot["uptime_s"]), bot["restarts"],
+            (bot["name"], bot["host"], bot["state"], _since(bot["uptime_s"]),
+             _number(bot["restarts"], "{:.0f}"),
              _number(bot["cpu_ratio"], "{:.1%}"), _bytes(bot["rss_bytes"]), bot["reason"])
             for bot in found["bots"]
         ]  # fmt: skip

@@ -14,7 +14,7 @@ class HostCollector:
 
     def __init__(self, *, disk: str = "/") -> None:
         self._disk = disk
-        psutil.cpu_percent(interval=None)  # the first call only sets the point to measure from
+        self._busy_s, self._total_s = _cpu_seconds()
 
     def collect(self, now_s: float) -> dict[str, float]:
         """Return the machine's values; CPU is the share since the last call."""
@@ -22,7 +22,7 @@ class HostCollector:
         memory, swap = psutil.virtual_memory(), psutil.swap_memory()
         load_1m, load_5m, _ = psutil.getloadavg()
         values = {
-            "host.cpu.used_ratio": psutil.cpu_percent(interval=None) / 100,
+            "host.cpu.used_ratio": self._cpu_used_ratio(),
             "host.cpu.cores": float(psutil.cpu_count() or 1),
             "host.load.1m": load_1m,
             "host.load.5m": load_5m,
@@ -38,6 +38,25 @@ class HostCollector:
             values["host.net.sent_bytes"] = float(net.bytes_sent)
             values["host.net.received_bytes"] = float(net.bytes_recv)
         return values | _pressure()
+
+    def _cpu_used_ratio(self) -> float:
+        """Return the busy share since the last call.
+
+        psutil.cpu_percent would keep the last sample for each thread, and a pool's threads take
+        turns.
+        """
+        busy_s, total_s = _cpu_seconds()
+        passed_s, worked_s = total_s - self._total_s, busy_s - self._busy_s
+        self._busy_s, self._total_s = busy_s, total_s
+        return min(1.0, max(0.0, worked_s / passed_s)) if passed_s > 0 else 0.0
+
+
+def _cpu_seconds() -> tuple[float, float]:
+    """Return ``(busy, total)`` seconds of all cores since the machine started."""
+    times = psutil.cpu_times()
+    # Linux counts guest time in user time already.
+    total_s = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return total_s - times.idle - getattr(times, "iowait", 0.0), total_s
 
 
 def _pressure() -> dict[str, float]:

@@ -21,10 +21,10 @@ def stack_file(settings: Settings) -> Path:
 def read_stack(settings: Settings) -> dict[str, Any]:
     """Return what the running stack wrote, or an empty dict when none ever ran here."""
     try:
-        found: dict[str, Any] = json.loads(stack_file(settings).read_text(encoding="utf-8"))
+        found = json.loads(stack_file(settings).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found
+    return found if isinstance(found, dict) else {}
 
 
 def redis_url(settings: Settings) -> str:

@@ -6,7 +6,7 @@ redis-py retries ten times by default, so that a refused connection costs 3.5 s 
 
 from __future__ import annotations
 
-import urllib.parse
+import re
 from typing import Any
 
 import redis
@@ -32,7 +32,7 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S, **options: Any) -> redis.
     )
 
 
-def check(url: str) -> str:
+def check(url: str, *, timeout_s: float = TIMEOUT_S) -> str:
     """Return a word on the server at ``url``, such as ``Valkey 9.1.2``.
 
     Raises:
@@ -41,7 +41,7 @@ def check(url: str) -> str:
     """
     shown = without_password(url)
     try:
-        with connect(url) as client:
+        with connect(url, timeout_s=timeout_s) as client:
             info: Any = client.info("server")
     except redis.AuthenticationError as error:
         raise RedisRefused(
@@ -54,15 +54,16 @@ def check(url: str) -> str:
             "or unset OUTRIDER_REDIS_URL to use the embedded server."
         ) from None
     except redis.ResponseError as error:
-        remedy = (
-            "put the password into the address: redis://:PASSWORD@host:port/0."
-            if "NOAUTH" in str(error) or "auth" in str(error).lower()
-            else "give the user the permissions of docs/how-to/redis.md."
-        )
+        remedy = "give the user the permissions of docs/how-to/redis.md."
         raise RedisRefused(f"Redis at {shown} refuses us ({error}); {remedy}") from None
-    except ValueError as error:
+    except redis.RedisError as error:
         raise RedisRefused(
-            f"{shown!r} is no Redis address ({error}); write it like redis://host:6379/0."
+            f"what answers at {shown} is no Redis ({error}); correct the address."
+        ) from None
+    except ValueError:  # its text may show parts of the password
+        raise RedisRefused(
+            f"{shown!r} is no Redis address; write it like redis://:PASSWORD@host:6379/0, "
+            "other signs than letters and digits in the password as %XX."
         ) from None
     version = str(info.get("redis_version", "0"))
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
@@ -80,7 +81,5 @@ def without_password(url: str) -> str:
     >>> without_password("redis://:secret@127.0.0.1:6379/0")
     'redis://***@127.0.0.1:6379/0'
     """
-    parts = urllib.parse.urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    return parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]).geturl()
+    shown = re.sub(r"(?<=://).*@", "***@", url, flags=re.DOTALL)
+    return re.sub(r"(?<=[?&]password=)[^&#]*", "***", shown)

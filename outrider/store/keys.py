@@ -3,7 +3,7 @@
 | key | holds |
 |---|---|
 | ``or:hosts`` | sorted set: host -> time of its last heartbeat |
-| ``or:ts:{host}:{chunk}`` | hash: tick time in ms -> packed row (an hour of rows) |
+| ``or:ts:{host}:{chunk}`` | hash: a tick's start in seconds -> packed row (an hour of rows) |
 | ``or:ts:{host}:{chunk}:names`` | hash: schema id -> series names |
 | ``or:ts:{host}:{chunk}:sealed`` | the same hour, compressed |
 | ``or:ts:{host}:chunks`` | sorted set: the hours that have rows |
@@ -26,6 +26,8 @@
 | ``or:actions:seen:{host}`` | the last of a supervisor's events that was stored |
 | ``or:alerts:done:{id}`` | channels that were told of a change |
 | ``or:validation:{run}`` | JSON: a validation report |
+| ``or:validation:newest`` | the run whose report is the newest |
+| ``or:validation:ts:...`` | as ``or:ts``: rows of a validation's own, for as long as it runs |
 | ``or:tune:{what}`` | JSON: the newest tuning report |
 | ``or:cache:...`` | values and usage of caches (see ``outrider.cache``) |
 """
@@ -44,6 +46,8 @@ TOKEN = "or:beat:token"  # noqa: S105 - a fencing token, no secret
 TICKS = "or:beat:ticks"
 MISSED = "or:beat:missed"
 DEAD = "or:dead"
+VALIDATION_NEWEST = "or:validation:newest"
+VALIDATION_SERIES = "or:validation:ts"
 FLEET = "fleet"  # the name under which series of no single host are kept
 
 

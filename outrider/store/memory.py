@@ -50,7 +50,7 @@ class MemoryStore:
     def ticks(self, host: str, start_s: float, end_s: float) -> list[int]:
         """Return the ticks that have a row."""
         return [
-            tick_at(at_s, self.interval_s)
+            tick_at(at_s + self.interval_s / 2, self.interval_s)
             for at_s in sorted(self._rows.get(host, {}))
             if start_s <= at_s < end_s
         ]

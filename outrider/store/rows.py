@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -28,8 +28,9 @@ ID_BYTES = 8
 _MISSING_BITS = 0x7FF8_0000_0000_4F52
 MISSING = struct.unpack("<d", struct.pack("<Q", _MISSING_BITS))[0]
 _MAGIC = b"OR1\0"
-_HEADER = struct.Struct("<4sIIII")  # magic, crc32 of the rest, names' bytes, ticks, series
-# Larger than any real hour (3600 ticks of 20,000 series); bounds what a damaged header can ask for.
+_HEADER = struct.Struct("<4sI")  # magic, crc32 of the rest
+_COUNTS = struct.Struct("<III")  # names' bytes, ticks, series
+# Larger than any real hour (3600 ticks of 20,000 series); bounds what a forged block can ask for.
 _MOST_VALUES = 100_000_000
 
 
@@ -76,11 +77,10 @@ def to_window(
 def seal(window: Window) -> bytes:
     """Return a window as one compressed block."""
     names = msgspec.json.encode(window.names)
-    body = names + zlib.compress(
-        window.times_s.astype("<f8").tobytes() + window.values.T.astype("<f8").tobytes(), 6
-    )
-    ticks, series = window.values.shape
-    return _HEADER.pack(_MAGIC, zlib.crc32(body), len(names), ticks, series) + body
+    numbers = window.times_s.astype("<f8").tobytes() + window.values.T.astype("<f8").tobytes()
+    counts = _COUNTS.pack(len(names), *window.values.shape)
+    body = counts + names + zlib.compress(numbers, 6)
+    return _HEADER.pack(_MAGIC, zlib.crc32(body)) + body
 
 
 def unseal(block: bytes) -> Window:
@@ -90,18 +90,28 @@ def unseal(block: bytes) -> Window:
         StoreError: the block is damaged, or not ours.
     """
     try:
-        magic, checksum, name_bytes, ticks, series = _HEADER.unpack_from(block)
-    except struct.error:
-        raise StoreError("a sealed hour is cut short; it is skipped.") from None
+        return _opened(block)
+    except (struct.error, zlib.error, ValueError):
+        raise StoreError("a sealed hour is damaged; it is skipped.") from None
+
+
+def _opened(block: bytes) -> Window:
+    magic, checksum = _HEADER.unpack_from(block)
     body = block[_HEADER.size :]
+    if magic != _MAGIC or zlib.crc32(body) != checksum:
+        raise ValueError
+    name_bytes, ticks, series = _COUNTS.unpack_from(body)
     size = ticks * (series + 1)
-    if magic != _MAGIC or zlib.crc32(body) != checksum or size > _MOST_VALUES:
-        raise StoreError("a sealed hour is damaged; it is skipped.")
-    numbers = np.frombuffer(
-        zlib.decompressobj().decompress(body[name_bytes:], size * 8), "<f8", size
+    names = tuple(
+        msgspec.json.decode(body[_COUNTS.size : _COUNTS.size + name_bytes], type=list[str])
     )
-    names = tuple(msgspec.json.decode(body[:name_bytes], type=list[str]))
-    return Window(names, numbers[:ticks].copy(), numbers[ticks:].reshape(series, ticks).T.copy())
+    if size > _MOST_VALUES or len(names) != series:
+        raise ValueError
+    # A byte more than it may hold: were there one, the count would not fit.
+    packed = zlib.decompressobj().decompress(body[_COUNTS.size + name_bytes :], size * 8 + 1)
+    numbers = np.frombuffer(packed, "<f8")
+    columns = numbers[ticks:].reshape(series, ticks)
+    return Window(names, numbers[:ticks].copy(), columns.T.copy())
 
 
 def join(windows: list[Window]) -> Window:
@@ -122,8 +132,23 @@ def join(windows: list[Window]) -> Window:
 
 def between(window: Window, start_s: float, end_s: float) -> Window:
     """Return the part of a window that lies in ``[start_s, end_s)``."""
-    keep = (window.times_s >= start_s) & (window.times_s < end_s)
-    return Window(window.names, window.times_s[keep], window.values[keep])
+    return where(window, (window.times_s >= start_s) & (window.times_s < end_s))
+
+
+def where(window: Window, ticks: NDArray[Any]) -> Window:
+    """Return the chosen ticks of a window, by mask or by place."""
+    return Window(window.names, window.times_s[ticks], window.values[ticks])
+
+
+def last_of(window: Window) -> dict[str, float]:
+    """Return the newest row of a window, without the series that it does not have."""
+    numbers = np.ascontiguousarray(window.values[-1])
+    there = numbers.view(np.uint64) != _MISSING_BITS
+    return {
+        name: value
+        for name, value, has in zip(window.names, numbers.tolist(), there, strict=True)
+        if has
+    }
 
 
 def series_of(window: Window, series: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -20,11 +20,14 @@ READY_WITHIN_S = 20.0
 class Server:
     """A server that a test may kill, freeze and start again; its data and port stay the same."""
 
-    def __init__(self, folder: Path | None = None, *, appendonly: bool = False) -> None:
+    def __init__(
+        self, folder: Path | None = None, *, appendonly: bool = False, password: str = ""
+    ) -> None:
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="outrider-valkey-")
         self.folder = folder or Path(str(self._temporary and self._temporary.name))
         self.port = valkey.free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.url = f"redis://{f':{password}@' if password else ''}127.0.0.1:{self.port}/0"
+        self._password = password
         self._appendonly = appendonly
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -44,6 +47,7 @@ class Server:
                 sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), valkey.binary(),
                 "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder),
                 "--save", "", "--appendonly", "yes" if self._appendonly else "no",
+                "--requirepass", self._password,
             ],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from outrider.errors import DeliveryError
 
 FORMAT_VERSION = 1
 TIMEOUT_S = 8.0
-_CLIENT_ERROR, _SERVER_ERROR, _TIMEOUT, _TOO_MANY = 400, 500, 408, 429
+_SERVER_ERROR, _TIMEOUT, _TOO_MANY = 500, 408, 429
 
 
 class WebhookChannel:
@@ -29,36 +29,40 @@ class WebhookChannel:
     def __init__(
         self, url: str, *, allow_private: bool = False, transport: httpx.BaseTransport | None = None
     ) -> None:
-        self._url = httpx.URL(url)
+        self._url = url
         self._allow_private = allow_private
         self._transport = transport
 
     def deliver(self, change: dict[str, Any]) -> str:
         """Post the change; the server's status code is the result."""
         body = {"version": FORMAT_VERSION, "text": base.words(change), "alert": change}
-        headers = {"Host": self._url.netloc.decode(), "User-Agent": "outrider"}
-        url, extensions = self._url, {}
-        if not self._allow_private:
-            url = self._url.copy_with(host=public_address(self._url.host))
-            extensions = {"sni_hostname": self._url.host}
         try:
-            with httpx.Client(
-                timeout=TIMEOUT_S, transport=self._transport, trust_env=False
-            ) as http:
-                answer = http.post(url, json=body, headers=headers, extensions=extensions)
+            named = httpx.URL(self._url)
+        except httpx.InvalidURL as error:
+            raise DeliveryError(f"notify.webhook.url is no URL: {error}", permanent=True) from None
+        headers = {"Host": named.netloc.decode(), "User-Agent": "outrider"}
+        url, extensions = named, {}
+        if not self._allow_private:
+            url = named.copy_with(host=public_address(named.host))
+            extensions = {"sni_hostname": named.host}
+        try:
+            with (
+                httpx.Client(timeout=TIMEOUT_S, transport=self._transport, trust_env=False) as http,
+                # The status is the answer; a body, however long, is not read.
+                http.stream(
+                    "POST", url, json=body, headers=headers, extensions=extensions
+                ) as answer,
+            ):
+                status = answer.status_code
         except httpx.HTTPError as error:
             raise DeliveryError(
-                f"webhook {self._url.host} did not answer: {error}", permanent=False
+                f"webhook {named.host} did not answer: {error or type(error).__name__}",
+                permanent=False,
             ) from None
-        if answer.status_code >= _CLIENT_ERROR or answer.is_redirect:
-            again = answer.status_code >= _SERVER_ERROR or answer.status_code in (
-                _TIMEOUT,
-                _TOO_MANY,
-            )
-            raise DeliveryError(
-                f"webhook {self._url.host} answered {answer.status_code}", permanent=not again
-            )
-        return str(answer.status_code)
+        if not answer.is_success:
+            again = status >= _SERVER_ERROR or status in (_TIMEOUT, _TOO_MANY)
+            raise DeliveryError(f"webhook {named.host} answered {status}", permanent=not again)
+        return str(status)
 
 
 def public_address(host: str) -> str:

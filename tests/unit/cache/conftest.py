@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from servers.valkey import Server
 
 from outrider.store import connection
+from tests.servers.valkey import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -136,22 +136,25 @@ class AlertSettings(_Table):
     """One alert rule: ``[[alert]]``."""
 
     name: str = Field(min_length=1, max_length=200, description="what people will read")
-    when: str = Field(description="a condition, such as: db.pool.used_ratio > 0.9 for 30s")
+    when: str = Field(description="a condition, such as: bot.*.db.pool.used_ratio > 0.9 for 30s")
     severity: Literal["info", "warning", "critical"] = Field("warning", description="how bad it is")
 
 
 class WebhookSettings(_Table):
     """Where alerts are posted: ``[notify.webhook]``."""
 
-    url: str = Field(pattern=r"^https?://", description="receives one JSON object a notification")
+    url: SecretStr = Field(description="receives one JSON object a notification")
     allow_private: bool = Field(
         default=False, description="allow loopback and private addresses as target"
     )
 
     @field_validator("url")
     @classmethod
-    def _has_a_host(cls, url: str) -> str:
-        parts = urllib.parse.urlsplit(url)  # raises ValueError itself for a bad port or bracket
+    def _has_a_host(cls, url: SecretStr) -> SecretStr:
+        # urlsplit raises ValueError itself for a bad port or bracket.
+        parts = urllib.parse.urlsplit(url.get_secret_value())
+        if parts.scheme not in ("http", "https"):
+            raise ValueError("the address must begin with http:// or https://.")
         if not parts.hostname or parts.port == 0:
             raise ValueError("the address has no host; write it like https://host/path.")
         return url

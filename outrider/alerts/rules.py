@@ -2,7 +2,7 @@
 
 ::
 
-    db.pool.used_ratio > 0.9 for 30s
+    bot.*.db.pool.used_ratio > 0.9 for 30s
     host.disk.used_ratio > 0.9 for 1m clear 0.85
     increase(bot.*.crashes, 1m) > 0
 

@@ -19,7 +19,8 @@ def of_settings(settings: Settings) -> list[Channel]:
 
         channels.append(
             WebhookChannel(
-                settings.notify.webhook.url, allow_private=settings.notify.webhook.allow_private
+                settings.notify.webhook.url.get_secret_value(),
+                allow_private=settings.notify.webhook.allow_private,
             )
         )
     return channels

@@ -57,7 +57,7 @@ def _print(found: dict[str, Any], most: int) -> None:
         rows = [
             (bot["name"], bot["host"], bot["state"], _since(bot["uptime_s"]),
              _number(bot["restarts"], "{:.0f}"),
-             _number(bot["cpu_ratio"], "{:.1%}"), _bytes(bot["rss_bytes"]), bot["reason"])
+             _number(bot["cpu_ratio"], "{:.1%}"), _bytes(bot["rss_bytes"]), bot["reason"] or "")
             for bot in found["bots"]
         ]  # fmt: skip
         columns = ("bot", "host", "state", "up for", "restarts", "cpu", "memory", "why")

@@ -77,11 +77,12 @@ def validate(phases: tuple[str, ...], as_json: bool, output: Path | None) -> Non
 
 def _env() -> Env:
     from outrider.store import address
-    from outrider.tasks.validate import Probes
     from outrider.validation.env import Env
-    from outrider.workers.app import app
 
     settings, client, store = here.opened()
+    from outrider.tasks.validate import Probes  # after it is known that there is a stack
+    from outrider.workers.app import app
+
     return Env(settings, address.redis_url(settings), client, store, tasks=Probes(app))
 
 

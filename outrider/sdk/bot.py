@@ -165,8 +165,10 @@ def announce(name: str) -> None:
     """Tell the supervisor once that this process is ready, without keeping a Bot."""
     from outrider.metrics import frame
 
-    name = os.environ.get("OUTRIDER_BOT") or name
-    _transport(name)(frame.encode(frame.Frame(name, os.getpid(), time.time(), ready=True)))
+    path = os.environ.get("OUTRIDER_TELEMETRY")
+    if path:  # nobody else waits for it: in Redis it would look like a bot
+        name = os.environ.get("OUTRIDER_BOT") or name
+        _Datagram(path)(frame.encode(frame.Frame(name, os.getpid(), time.time(), ready=True)))
 
 
 class _LoopLag:

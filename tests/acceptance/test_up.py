@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -22,6 +22,7 @@ from tests.servers.valkey import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -132,7 +133,7 @@ def test_every_part_that_is_killed_is_back_and_work_goes_on(started: Callable[..
     for victim in ("worker", "beat", "valkey", "canary"):
         before = up.processes()[victim]
         os.kill(before["pid"], signal.SIGKILL)
-        eventually(lambda v=victim, b=before: up.processes()[v]["restarts"] > b["restarts"], 10)
+        eventually(partial(_restarted, up, before), 10)
         eventually(up.ready, HEALED_WITHIN_S)
         eventually(lambda: _newest_row_age_s(up) < 4, HEALED_WITHIN_S)
 
@@ -146,6 +147,10 @@ def test_every_part_that_is_killed_is_back_and_work_goes_on(started: Callable[..
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(60) == 0
     assert [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def _restarted(up: Up, before: dict[str, Any]) -> bool:
+    return bool(up.processes()[before["name"]]["restarts"] > before["restarts"])
 
 
 def _newest_row_age_s(up: Up) -> float:

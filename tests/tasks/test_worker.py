@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ def test_a_tick_runs_through_the_whole_chain(
 
     assert {"tick": tick, "hosts": [HOST], "stored": True} == sent.get(timeout=WITHIN_S)
     for host in (HOST, keys.FLEET):
-        done = eventually(lambda host=host: client.hget(keys.alert_state(host), "#tick"))
+        done = eventually(partial(client.hget, keys.alert_state(host), "#tick"))
         assert str(tick) == done.decode()
         report = json.loads(client.get(keys.report(host)))  # type: ignore[arg-type]
         assert tick == report["tick"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("name", ["tasks", "workers", "schedules"])
 def test_the_real_folders_stand_at_the_top_and_are_linked(name: str) -> None:
-    assert f"../{name}" == os.readlink(ROOT / "outrider" / name)
+    assert Path(f"../{name}") == (ROOT / "outrider" / name).readlink()
     assert (ROOT / name / "__init__.py").is_file()
     assert not (ROOT / name).is_symlink()
 

@@ -96,7 +96,7 @@ def test_a_bot_of_the_file_can_be_changed_from_the_environment(
     [
         ("OUTRIDER_REDIS_URL", lambda found: found.redis_url.get_secret_value()),
         ("OUTRIDER_DATABASE__URL", lambda found: found.database.url.get_secret_value()),
-        ("OUTRIDER_NOTIFY__WEBHOOK__URL", lambda found: found.notify.webhook.url),
+        ("OUTRIDER_NOTIFY__WEBHOOK__URL", lambda found: found.notify.webhook.url.get_secret_value()),
     ],
 )
 def test_a_secret_is_read_from_the_file_that_its_variable_names(
@@ -174,7 +174,7 @@ def test_sizes_and_durations_are_written_with_units() -> None:
         (f"{BOT}[bots.canary-2]\nentry = 'a:b'", "bots.canary-2", 3, None, "instance of canary"),
         (f"{BOT}needs = ['market']", "bots.canary.needs", 3, "market", "Declared are: canary"),
         (f"{BOT}needs = ['canary']", "bots.canary.needs", 3, "canary -> canary", "circle"),
-        ("[notify.webhook]\nurl = 'ftp://h'", "notify.webhook.url", 2, None, "pattern"),
+        ("[notify.webhook]\nurl = 'ftp://h'", "notify.webhook.url", 2, None, "must begin with http"),
         ("[notify.webhook]\nurl = 'https://'", "notify.webhook.url", 2, None, "has no host"),
         ("[notify.webhook]\nurl = 'https://h:x/'", "notify.webhook.url", 2, None, "ort"),
         ("[warm]\nbudget = 2.0", "warm.budget", 2, 2.0, "share of demand"),

@@ -32,7 +32,7 @@ class Beat:
     def __init__(self, url: str, clock: Clock, holder: str) -> None:
         self.sent: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
         app = Celery("beat", broker=url, set_as_current=False)
-        app.send_task = self._keep  # type: ignore[method-assign]
+        app.send_task = self._keep  # type: ignore[method-assign, assignment]
         lease = Lease(connection.connect(url), holder=holder)
         self.scheduler = LeasedScheduler(app=app, clock=clock, lease=lease)
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from textwrap import dedent
+from typing import TYPE_CHECKING
 
 import pytest
 
 from outrider.errors import SettingsError
 from outrider.workers import preflight
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def problems(folder: Path, text: str) -> list[tuple[int | None, str, str]]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from outrider.settings import Settings
 
 
+PATIENT_FROM_S = 600.0
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One line of the table. ``numbered`` entries get the tick as their argument ``tick``."""
@@ -27,6 +30,11 @@ class Entry:
     every_s: float
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     numbered: bool = False
+
+    @property
+    def patient(self) -> bool:
+        """Whether a new fleet waits for its next tick: rare work is heavy, and starts are busy."""
+        return self.every_s >= PATIENT_FROM_S
 
 
 def table(settings: Settings) -> list[Entry]:

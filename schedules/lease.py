@@ -43,10 +43,14 @@ class Lease:
         self.token = int(cast("int", answer))
         return self.token > 0
 
-    def claim(self, entry: str, tick: int, now_s: float) -> bool:
-        """Claim a tick. False: it was sent, or the lease is no longer ours. Gaps are recorded."""
+    def claim(self, entry: str, tick: int, now_s: float, *, patient: bool = False) -> bool:
+        """Claim a tick. False: it was sent, or the lease is no longer ours. Gaps are recorded.
+
+        The first tick ever of a ``patient`` entry is passed over.
+        """
         answer = self._claim(
-            keys=[keys.LEASE, keys.TICKS, keys.MISSED], args=[self.holder, entry, tick, now_s]
+            keys=[keys.LEASE, keys.TICKS, keys.MISSED],
+            args=[self.holder, entry, tick, now_s, int(patient)],
         )
         return int(cast("int", answer)) == 1
 

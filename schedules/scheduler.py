@@ -79,7 +79,7 @@ class LeasedScheduler(Scheduler):
         now_s = self._clock.now()
         for entry in self.entries:
             number = tick_at(now_s, entry.every_s)
-            if self._lease.claim(entry.name, number, now_s):
+            if self._lease.claim(entry.name, number, now_s, patient=entry.patient):
                 self._send(entry, number)
         own_wait_s = self._send_own()
         next_s = min(tick_start(tick_at(now_s, e.every_s) + 1, e.every_s) for e in self.entries)

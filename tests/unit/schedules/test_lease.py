@@ -90,3 +90,13 @@ def test_releasing_leaves_the_lease_of_another_alone(client: redis.Redis) -> Non
 
     assert first.hold()
     assert not second.hold()
+
+
+def test_a_patient_entry_waits_for_its_next_tick(client: redis.Redis) -> None:
+    lease = Lease(client, holder="a")
+    lease.hold()
+
+    assert [
+        lease.claim("tune", 7, 70.0, patient=True),
+        lease.claim("tune", 8, 80.0, patient=True),
+    ] == [False, True]

@@ -3,6 +3,6 @@
 Importing the package registers all of them, so that ``include=["outrider.tasks"]`` is enough.
 """
 
-from outrider.tasks import alert, analyse, collect, maintain, supervise, tune, warm
+from outrider.tasks import alert, analyse, collect, maintain, supervise, tune, validate, warm
 
-__all__ = ["alert", "analyse", "collect", "maintain", "supervise", "tune", "warm"]
+__all__ = ["alert", "analyse", "collect", "maintain", "supervise", "tune", "validate", "warm"]

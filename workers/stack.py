@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 FLOWER_USER = "outrider"
 # Parts of the stack are restarted as long as it takes: giving up would leave the fleet unwatched.
+# Memory that Outrider's own parts need not take: their threads wait rather than compute, so one
+# heap serves them all (glibc would give each thread its own), and BLAS needs no threads at all.
+_LEAN = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
 _START_TIMEOUT_S = 60.0
 _START_TRIES = 3
 _ALWAYS = RestartPolicy(backoff_s=(0.0, 0.5, 2.0, 5.0), most=1000)
@@ -241,8 +244,7 @@ class Stack:
             kind="stack",
             argv=(sys.executable, "-m", "outrider", name, *arguments),
             cwd=str(self._base),
-            # One thread computes; the others of BLAS would only reserve memory.
-            env={**self._bot_env(name), "OPENBLAS_NUM_THREADS": "1", **env},
+            env={**self._bot_env(name), **_LEAN, **env},
             readiness="sdk",
             ready_timeout_s=45,
             grace_s=15,

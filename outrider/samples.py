@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Values = Mapping[str, float]
+# A bot's name in a series; those declared in settings are lower case besides.
+BOT_NAME = "[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 
 
 @dataclass(frozen=True, slots=True)

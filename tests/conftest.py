@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -44,3 +45,14 @@ def _forget_loaders() -> Iterator[None]:
     loaders = sys.modules.get("outrider.cache.loaders")
     if loaders:
         loaders._BY_NAMESPACE.clear()
+
+
+@pytest.fixture(autouse=True)
+def _keep_logging() -> Iterator[None]:
+    """Undo what Celery's set-up does to the root logger, which would silence later tests' logs."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    for handler in [handler for handler in root.handlers if handler not in handlers]:
+        root.removeHandler(handler)

@@ -21,6 +21,7 @@ ALARM_SCORE = 8.0
 LEAST_SAMPLES = 18
 # A share that moves within a sixth of the whole holds nobody up, however steady it was before.
 _LEAST_RATIO = 0.02
+_LEAST_SPREAD = 0.05
 # What counts its own time or age is odd by design when it restarts.
 _NOT_JUDGED = (".uptime_s", ".heartbeat_age_s", ".cpu_seconds")
 
@@ -47,21 +48,23 @@ def find(window: Window, *, most: int = 20) -> list[Anomaly]:
     values, _ = baseline.steps(window)
     center, spread = baseline.learn(values[:-1])
     samples = np.isfinite(values[:-1]).sum(axis=0)
-    # A series that never moved: any other value is news, but a score needs something to divide by.
-    divisor = np.where(spread > 0, spread, np.maximum(np.abs(center), 1.0) * 0.05)
-    ratios = np.array([name.endswith("_ratio") for name in window.names])
+    # A series that was zero all along: another value is news, but a score needs a divisor.
+    divisor = np.where(spread > 0, spread, _LEAST_SPREAD)
+    ratios = np.array([name.endswith("_ratio") for name in window.names], dtype=bool)
     divisor = np.where(ratios, np.maximum(divisor, _LEAST_RATIO), divisor)
-    scores = np.abs(values - center) / divisor
-    last = np.where(np.isfinite(scores[-1]) & (samples >= LEAST_SAMPLES), scores[-1], 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores = np.abs(values - center) / divisor
+    judged = np.array([not name.endswith(_NOT_JUDGED) for name in window.names], dtype=bool)
+    judged &= np.isfinite(scores[-1]) & (samples >= LEAST_SAMPLES)
+    last = np.where(judged, scores[-1], 0.0)
     found = []
     for place in np.argsort(-last)[:most]:
-        name = window.names[place]
-        if last[place] < ALARM_SCORE or name.endswith(_NOT_JUDGED):
-            continue
+        if last[place] < ALARM_SCORE:
+            break
         reach = ALARM_SCORE * divisor[place]
         found.append(
             Anomaly(
-                series=name,
+                series=window.names[place],
                 value=float(values[-1, place]),
                 low=float(center[place] - reach),
                 high=float(center[place] + reach),

@@ -33,7 +33,7 @@ def against(bottleneck: Bottleneck | None) -> list[Recommendation]:
             Recommendation(f"Restart {bot} to free its memory now.",
                            "outrider.supervise.restart", {"bot": bot, "why": "memory is short"}),
         ]  # fmt: skip
-    if "database" in resource or "pool" in resource:
+    if resource.startswith(("database", "connection pool")):
         return [
             Recommendation("Compare pool sizes with the server's limit.", "outrider.tune.database")
         ]

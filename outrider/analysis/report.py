@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +23,9 @@ _MATTERS_PER_DAY = 0.1
 
 def build(window: Window, *, host: str, tick: int) -> dict[str, Any]:
     """Return the report on a window's last tick, as JSON-able data."""
-    values = dict(zip(window.names, window.values[-1].tolist(), strict=True))
+    newest = zip(window.names, window.values[-1].tolist(), strict=True)
+    # A series that is missing at the newest tick, such as a bot's that was taken away, is history.
+    values = {name: value for name, value in newest if math.isfinite(value)}
     odd = anomaly.find(window)
     tight = bottleneck.find(values)
     state, verdict = judge(values, tight, odd)

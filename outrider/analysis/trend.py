@@ -43,7 +43,7 @@ def of(times_s: NDArray[np.float64], values: NDArray[np.float64]) -> Trend:
 
 
 def of_columns(times_s: NDArray[np.float64], values: NDArray[np.float64]) -> list[Trend]:
-    """Return the trend of each column, shape ``[ticks, series]``; flat where a value is missing."""
+    """Return the trend of each column, shape ``[ticks, series]``, from the values that it has."""
     ticks, series = values.shape
     if ticks < LEAST_SAMPLES or not series:
         return [FLAT] * series
@@ -51,15 +51,19 @@ def of_columns(times_s: NDArray[np.float64], values: NDArray[np.float64]) -> lis
     starts = np.linspace(0, ticks, blocks, endpoint=False).astype(int)
     sizes = np.diff(np.append(starts, ticks))
     when = np.add.reduceat(times_s, starts) / sizes
-    level = np.add.reduceat(values, starts, axis=0) / sizes[:, np.newaxis]
     first, second = np.triu_indices(blocks, 1)
-    rise = level[second] - level[first]
-    known = np.isfinite(rise).all(axis=0)
-    rise = np.where(known, rise, 0.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        level = np.add.reduceat(values, starts, axis=0) / sizes[:, np.newaxis]
+        rise = level[second] - level[first]
+    whole = np.isfinite(rise).all(axis=0)
+    rise = np.where(whole, rise, 0.0)
     slopes = np.median(rise / (when[second] - when[first])[:, np.newaxis], axis=0)
     scores = np.abs(np.sign(rise).sum(axis=0))
     deviation = math.sqrt(blocks * (blocks - 1) * (2 * blocks + 5) / 18)
-    return [
+    found = [
         Trend(slope * 3600, math.erf(max(0.0, score - 1) / deviation / math.sqrt(2)))
         for slope, score in zip(slopes.tolist(), scores.tolist(), strict=True)
     ]
+    for place in np.flatnonzero(~np.isfinite(values).all(axis=0)):
+        found[place] = of(times_s, values[:, place])
+    return found

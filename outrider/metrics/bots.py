@@ -41,8 +41,7 @@ class BotsCollector:
         for name, plain in snapshot["frames"].items():
             if running.get(name) == plain["pid"]:
                 said = frames.series(msgspec.convert(plain, frames.Frame), now_s=now_s)
-                said.pop(f"bot.{name}.ready")  # the supervisor's own state counts
-                values.update(said)
+                values = said | values  # what was measured counts, whatever a bot calls its numbers
         return values
 
 
@@ -54,6 +53,6 @@ def unsupervised(messages: list[bytes], now_s: float) -> dict[str, float]:
             frame = frames.decode(message)
         except ValueError:
             continue
+        values |= frames.series(frame, now_s=now_s)
         values[f"bot.{frame.bot}.up"] = 1.0
-        values.update(frames.series(frame, now_s=now_s))
     return values

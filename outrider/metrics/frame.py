@@ -7,8 +7,11 @@ says it all. It is decoded into typed fields, so that a peer which sends nonsens
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import msgspec
+
+from outrider.samples import BOT_NAME
 
 # A datagram must fit the socket's send buffer (208 KiB by default on Linux).
 MOST_BYTES = 128 * 1024
@@ -20,7 +23,7 @@ class Frame(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     ``timings`` maps a name to ``(count, sum in seconds, longest in seconds since the last frame)``.
     """
 
-    bot: str
+    bot: Annotated[str, msgspec.Meta(pattern=rf"\A{BOT_NAME}\Z")]
     pid: int
     at_s: float
     ready: bool = False

@@ -40,7 +40,9 @@ class ProcessCollector:
         try:
             if pid is None:
                 raise psutil.NoSuchProcess(0)
-            if seen is None or seen.process.pid != pid or not seen.process.is_running():
+            if seen is not None and seen.process.pid == pid and not seen.process.is_running():
+                raise psutil.NoSuchProcess(pid)
+            if seen is None or seen.process.pid != pid:
                 seen = self._seen[name] = _Seen(psutil.Process(pid), 0.0, 0.0)
             process = seen.process
             with process.oneshot():

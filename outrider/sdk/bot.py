@@ -11,17 +11,22 @@ import asyncio
 import atexit
 import contextlib
 import os
+import re
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from outrider.errors import BadArgument
+from outrider.samples import BOT_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 FLUSH_S = 1.0
 MOST_NAMES = 200
-# Keeps what is behind a name bounded when a bot puts user input into it.
+# Keep what is behind a name, and the name, bounded when a bot puts user input into it.
+LONGEST_NAME = 64
 OVERFLOW = "overflow"
 
 
@@ -38,12 +43,25 @@ class Bot:
 
     The name is given by the supervisor (``OUTRIDER_BOT``), or as argument when nobody supervises.
     Usable from threads and from asyncio, and safe after a fork.
+
+    Raises:
+        BadArgument: a bot can't have that name.
     """
 
+    def __new__(cls, name: str | None = None, *, transport: Transport | None = None) -> Self:
+        """Return the bot that has the name already: two would talk over each other."""
+        same = (bot for bot in _CURRENT if bot.name == _named(name) and isinstance(bot, cls))
+        known = None if transport else next(same, None)
+        return known or super().__new__(cls)
+
     def __init__(self, name: str | None = None, *, transport: Transport | None = None) -> None:
-        self.name = os.environ.get("OUTRIDER_BOT") or name or "bot"
+        if self in _CURRENT:
+            return
+        self.name = _named(name)
+        self._given = transport
         self._send = transport or _transport(self.name)
         self._lock = threading.Lock()
+        self._sending = threading.Lock()
         self._counters: dict[str, float] = {}
         self._gauges: dict[str, float] = {}
         self._timings: dict[str, list[float]] = {}
@@ -53,7 +71,6 @@ class Bot:
         self.dropped = 0
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._owner = os.getpid()
         _CURRENT.append(self)
         self._start()
 
@@ -61,30 +78,30 @@ class Bot:
         """Tell the supervisor that this bot does its work from now on. Safe to repeat."""
         self._ready = True
         with contextlib.suppress(RuntimeError):
-            self._lag = self._lag or _LoopLag(asyncio.get_running_loop())
-        self.flush()
+            loop = asyncio.get_running_loop()
+            if self._lag is None or not self._lag.watches(loop):
+                self._lag = _LoopLag(loop)
+        self._wake.set()
 
     def count(self, name: str, by: float = 1) -> None:
         """Add to a counter, which only ever grows."""
         with self._lock:
-            if name not in self._counters:
-                name = _bounded(name, self._counters)
-            self._counters[name] = self._counters.get(name, 0) + by
+            name = _bounded(name, self._counters)
+            self._counters[name] = self._counters.get(name, 0.0) + float(by)
 
     def gauge(self, name: str, value: float) -> None:
         """Set the present value of something."""
         with self._lock:
-            self._gauges[name if name in self._gauges else _bounded(name, self._gauges)] = value
+            self._gauges[_bounded(name, self._gauges)] = float(value)
 
     def observe(self, name: str, seconds: float) -> None:
         """Add one duration to a timing."""
+        took_s = float(seconds)
         with self._lock:
-            if name not in self._timings:
-                name = _bounded(name, self._timings)
-            kept = self._timings.setdefault(name, [0, 0.0, 0.0])
+            kept = self._timings.setdefault(_bounded(name, self._timings), [0, 0.0, 0.0])
             kept[0] += 1
-            kept[1] += seconds
-            kept[2] = max(kept[2], seconds)
+            kept[1] += took_s
+            kept[2] = max(kept[2], took_s)
 
     @contextlib.contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -106,10 +123,20 @@ class Bot:
         """Send a frame now. Does not wait for an answer and does not raise."""
         from outrider.metrics import frame
 
+        with self._sending:
+            message, sent = self._message(), False
+            # Whatever a transport does, the bot goes on; the loss is counted.
+            with contextlib.suppress(Exception):
+                sent = len(message) <= frame.MOST_BYTES and self._send(message)
+            self.dropped += not sent
+
+    def _message(self) -> bytes:
+        from outrider.metrics import frame
+
         sources: dict[str, float] = {}
         for source in self._sources:
             with contextlib.suppress(Exception):  # a broken source must not silence the rest
-                sources.update(source())
+                sources |= {_clean(name): float(value) for name, value in source().items()}
         with self._lock:
             message = frame.encode(
                 frame.Frame(
@@ -129,27 +156,26 @@ class Bot:
             )
             for kept in self._timings.values():
                 kept[2] = 0.0
-        if not self._send(message):
-            self.dropped += 1
+        return message
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="outrider-flush", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        owner = os.getpid()
-        while not self._wake.wait(FLUSH_S) and os.getpid() == owner:
+        while True:
+            self._wake.wait(FLUSH_S)
+            self._wake.clear()
             self.flush()
 
     def _after_fork(self) -> None:
         """Begin anew in a child: its numbers are its own, and threads do not survive a fork."""
-        self._lock = threading.Lock()
+        self._lock, self._sending = threading.Lock(), threading.Lock()
         self._wake = threading.Event()
         self._counters, self._gauges, self._timings = {}, {}, {}
         self._ready, self._lag, self.dropped = False, None, 0
         self.name = os.environ.get("OUTRIDER_BOT") or self.name
-        self._send = _transport(self.name)
-        self._owner = os.getpid()
+        self._send = self._given or _transport(self.name)
         self._start()
 
 
@@ -168,7 +194,9 @@ def announce(name: str) -> None:
     path = os.environ.get("OUTRIDER_TELEMETRY")
     if path:  # nobody else waits for it: in Redis it would look like a bot
         name = os.environ.get("OUTRIDER_BOT") or name
-        _Datagram(path)(frame.encode(frame.Frame(name, os.getpid(), time.time(), ready=True)))
+        socket = _Datagram(path)
+        socket(frame.encode(frame.Frame(name, os.getpid(), time.time(), ready=True)))
+        socket.close()
 
 
 class _LoopLag:
@@ -188,6 +216,10 @@ class _LoopLag:
         self._due = now + self.PERIOD_S
         self._loop.call_later(self.PERIOD_S, self._tick)
 
+    def watches(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Tell whether it is this loop that is watched; a bot may run one after another."""
+        return self._loop is loop
+
     def worst(self) -> float:
         """Return the worst lateness in seconds since the last call; a hanging loop is late."""
         worst = max(self._worst, self._loop.time() - self._due) if not self._loop.is_closed() else 0
@@ -195,8 +227,24 @@ class _LoopLag:
         return max(0.0, worst)
 
 
+def _named(name: str | None) -> str:
+    name = os.environ.get("OUTRIDER_BOT") or name or "bot"
+    if not re.fullmatch(BOT_NAME, name):
+        raise BadArgument(f"a bot can't be called {name!r}; its name must match {BOT_NAME}.")
+    return name
+
+
 def _bounded(name: str, kept: Mapping[str, Any]) -> str:
-    return name if len(kept) < MOST_NAMES else OVERFLOW
+    if name in kept:
+        return name
+    name = _clean(name)
+    return name if name in kept or len(kept) < MOST_NAMES else OVERFLOW
+
+
+def _clean(name: object) -> str:
+    """Return a name that any frame can hold and any page show."""
+    shown = str(name)[:LONGEST_NAME]
+    return "".join(letter if letter.isprintable() else "?" for letter in shown)
 
 
 def _transport(name: str) -> Transport:
@@ -227,12 +275,16 @@ class _Datagram:
             except BlockingIOError:
                 return False
             except OSError:
-                if self._socket is not None:
-                    self._socket.close()
-                self._socket = None
+                self.close()
             else:
                 return True
         return False
+
+    def close(self) -> None:
+        """Close the socket; the next frame opens it anew."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = None
 
 
 class _ToRedis:

@@ -68,11 +68,13 @@ async def serve(run_dir: Path, handle: Handler) -> asyncio.Server:
     path.unlink(missing_ok=True)
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.LimitOverrunError, ValueError):
+        with (
+            contextlib.closing(writer),
+            contextlib.suppress(ConnectionError, asyncio.LimitOverrunError, ValueError),
+        ):
             while line := await reader.readline():
                 writer.write(json.dumps(await _answer(handle, line)).encode() + b"\n")
                 await writer.drain()
-        writer.close()
 
     server = await asyncio.start_unix_server(converse, str(path), limit=_LONGEST_ORDER)
     os.chmod(path, 0o600)  # noqa: PTH101 - a socket, not a file
@@ -81,9 +83,16 @@ async def serve(run_dir: Path, handle: Handler) -> asyncio.Server:
 
 async def _answer(handle: Handler, line: bytes) -> dict[str, Any]:
     try:
-        order = json.loads(line)
-        if not isinstance(order, dict):
-            raise errors.BadArgument("an order is a JSON object, such as {'do': 'snapshot'}.")
-        return {"ok": True, "result": await handle(order)}
-    except (errors.OutriderError, ValueError) as refusal:
+        return {"ok": True, "result": await handle(_order(line))}
+    except errors.OutriderError as refusal:
         return {"ok": False, "type": type(refusal).__name__, "error": str(refusal)}
+    except Exception as fault:  # noqa: BLE001 - told to who gave the order, who waits for an answer
+        return {"ok": False, "type": "", "error": f"{type(fault).__name__}: {fault}"}
+
+
+def _order(line: bytes) -> dict[str, Any]:
+    with contextlib.suppress(ValueError, RecursionError):
+        order = json.loads(line)
+        if isinstance(order, dict):
+            return order
+    raise errors.BadArgument('an order is a JSON object, such as {"do": "snapshot"}.')

@@ -12,7 +12,11 @@ import inspect
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from types import ModuleType
 
 
 def run(entry: str) -> None:
@@ -23,18 +27,26 @@ def run(entry: str) -> None:
     """
     module_name, _, function_name = entry.partition(":")
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - sys.path holds strings
-    function: Any = getattr(importlib.import_module(module_name), function_name, None)
+    function: Any = getattr(_imported(module_name), function_name, None)
     if not callable(function):
         raise SystemExit(f"{entry}: module {module_name} has no function {function_name}.")
-    if inspect.iscoroutinefunction(function):
-        asyncio.run(_until_terminated(function))
-    else:
-        signal.signal(signal.SIGTERM, _leave)
-        function()
+    signal.signal(signal.SIGTERM, _leave)
+    result = function()
+    if inspect.iscoroutine(result):
+        asyncio.run(_until_terminated(result))
 
 
-async def _until_terminated(function: Any) -> None:
-    task = asyncio.ensure_future(function())
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and what it imports is not
+        raise SystemExit(f"module {error.name} can't be found in {os.getcwd()}.") from None  # noqa: PTH109
+
+
+async def _until_terminated(main: Coroutine[Any, Any, Any]) -> None:
+    task = asyncio.ensure_future(main)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         await task

@@ -40,7 +40,7 @@ def rotate(path: Path, *, most_bytes: int = MOST_BYTES, kept: int = KEPT) -> boo
         older = path.with_name(f"{path.name}.{number - 1}")
         if older.exists():
             older.replace(path.with_name(f"{path.name}.{number}"))
-    shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+    shutil.copy(path, path.with_name(f"{path.name}.1"))
     os.truncate(path, 0)
     return True
 

@@ -74,6 +74,10 @@ class Supervised:
         self._logs_dir = logs_dir
         self._tell = tell
         self._process: subprocess.Popen[bytes] | None = None
+        self._killed_because = ""
+        # One stop at a time: of two, the second would end what the first has started again.
+        self._stopping = asyncio.Lock()
+        self._start_again = False
         self._started = 0.0
         self._in_a_row = 0
         self._restarts_s: list[float] = []
@@ -96,8 +100,11 @@ class Supervised:
         )  # fmt: skip
 
     def start(self) -> None:
-        """Start it unless it runs. A failed one gets a clean record."""
+        """Start it unless it runs, one that stops when it has. A failed one gets a clean record."""
         if self.state in ("starting", "ready"):
+            return
+        if self.state == "stopping":
+            self._start_again = True
             return
         if self.state == "failed":
             self._restarts_s.clear()
@@ -107,6 +114,20 @@ class Supervised:
 
     async def stop(self, reason: str = "stopped on request") -> None:
         """End it: SIGTERM, the grace period, then SIGKILL for its whole tree."""
+        self._start_again = False  # the last order counts
+        async with self._stopping:
+            await self._stop(reason)
+            if self._start_again:
+                self.start()
+
+    async def restart(self, reason: str) -> None:
+        """Stop and start it; counted as a restart, not as a crash."""
+        async with self._stopping:
+            await self._stop(reason)
+            self.restarts += 1
+            self.start()
+
+    async def _stop(self, reason: str) -> None:
         self._cancel_timer()
         process = self._process
         if process is None:
@@ -115,12 +136,6 @@ class Supervised:
         self._enter("stopping", reason)
         await self._end(process)
         self._enter("stopped", reason)
-
-    async def restart(self, reason: str) -> None:
-        """Stop and start it; counted as a restart, not as a crash."""
-        await self.stop(reason)
-        self.restarts += 1
-        self.start()
 
     def mark_ready(self) -> None:
         """Note that it does its work."""
@@ -139,10 +154,11 @@ class Supervised:
     def kill(self, reason: str) -> None:
         """End it at once; it counts as a crash and is started again by its policy."""
         if self._process:
-            self.reason = reason
+            self._killed_because = reason
             self._signal_tree(self._process.pid, signal.SIGKILL)
 
     def _spawn(self) -> None:
+        self._killed_because, self._start_again = "", False
         output = logs.open_for(self._logs_dir, self.spec.name)
         try:
             self._process = subprocess.Popen(
@@ -199,8 +215,7 @@ class Supervised:
         self._ended.set()
         if self.state == "stopping":
             return
-        killed_because = self.reason if self.reason.startswith(("not ready", "watchdog")) else ""
-        self._follow(code, killed_because or restart.describe(code))
+        self._follow(code, self._killed_because or restart.describe(code))
 
     def _follow(self, code: int, words: str) -> None:
         now = time.monotonic()
@@ -224,7 +239,8 @@ class Supervised:
                 self._enter("failed", f"{reason}; {words}" if words not in reason else reason)
             case restart.Again(after_s):
                 self._in_a_row += 1
-                self._restarts_s = [at for at in self._restarts_s if at > now - 3600] + [now]
+                window_s = self.spec.restart.window_s
+                self._restarts_s = [at for at in self._restarts_s if at > now - window_s] + [now]
                 self.restarts += 1
                 self._enter("backoff", words)
                 self._timer = asyncio.get_running_loop().call_later(after_s, self._spawn)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from outrider import units
+from outrider.errors import UnknownBot
 from outrider.settings import BotSettings, Settings, instance_names
 
 if TYPE_CHECKING:
@@ -59,8 +60,14 @@ def of_bot(
 
     ``base`` is the settings file's folder: the default working folder, where entries are imported.
     ``env_of(name)`` returns what is added to the environment of that bot.
+
+    Raises:
+        UnknownBot: the settings declare no such bot.
     """
-    bot = settings.bots[name]
+    bot = settings.bots.get(name)
+    if bot is None:
+        known = ", ".join(sorted(settings.bots)) or "none"
+        raise UnknownBot(f"no bot {name!r}; this fleet has: {known}.")
     most, window_s = units.parse_rate(bot.restart.intensity)
     return [
         ProcessSpec(

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 KEPT_EVENTS = 500
 HOUSEKEEPING_S = 5.0
 _DRAINED_AT_ONCE = 256
+_MOST_INSTANCES = 1000
+# Less than any Python needs: a limit below it would restart a bot for ever.
+_LEAST_LIMIT_BYTES = 1 << 20
 DRAIN_EVERY_S = 0.05
 
 
@@ -61,7 +64,9 @@ class Supervisor:
         self._telemetry: socket.socket | None = None
         self._control: asyncio.Server | None = None
         self._housekeeping: asyncio.Task[None] | None = None
-        self._starting: set[asyncio.Task[None]] = set()
+        self._waiting: dict[str, asyncio.Task[None]] = {}
+        self._scaling = asyncio.Lock()
+        self._unkept: set[str] = set()
 
     @property
     def telemetry_path(self) -> Path:
@@ -96,22 +101,21 @@ class Supervisor:
         """Start processes, each as soon as those it needs are ready."""
         for spec in specs:
             if spec.autostart:
-                task = asyncio.ensure_future(
-                    self._start_when_needs_ready(self.processes[spec.name])
+                process = self.processes[spec.name]
+                self._waiting[spec.name] = asyncio.ensure_future(
+                    self._start_when_needs_ready(process)
                 )
-                self._starting.add(task)
-                task.add_done_callback(self._starting.discard)
 
     async def stop(self, names: Iterable[str] | None = None) -> None:
         """Stop processes, all by default; one that others need stops after them."""
-        for task in self._starting:
-            task.cancel()
         left = {name: self.processes[name] for name in (self.processes if names is None else names)}
+        for name in left:
+            self._wait_no_more(name)
         while left:
             needed = {need for process in left.values() for need in process.spec.needs}
             wave = [
                 process for name, process in left.items() if not {name, process.spec.bot} & needed
-            ]
+            ] or list(left.values())
             await asyncio.gather(*(process.stop("the supervisor stops") for process in wave))
             for process in wave:
                 del left[process.spec.name]
@@ -132,7 +136,7 @@ class Supervisor:
     def snapshot(self, since: str = "") -> dict[str, Any]:
         """Return everything known, as plain data; of the events those after ``since``, an id."""
         boot, _, last = since.rpartition("-")
-        seen = int(last) if boot == self._boot else 0
+        seen = int(last) if boot == self._boot and last.isdecimal() else 0
         first = len(self.events) - min(self._sequence - seen, len(self.events))
         return {
             "boot": self._boot,
@@ -168,6 +172,7 @@ class Supervisor:
         return [asdict(process.status()) for process in chosen]
 
     async def _do(self, what: str, process: Supervised, reason: str) -> None:
+        self._wait_no_more(process.spec.name)
         match what:
             case "start":
                 process.start()
@@ -177,26 +182,37 @@ class Supervisor:
                 await process.restart(reason)
 
     async def _scale(self, bot: str, instances: Any, who: str, why: str) -> list[dict[str, Any]]:
-        if self._scale_to is None or instances not in range(1001):
-            raise BadArgument(f"instances = {instances!r} must be a whole number from 0 to 1000.")
+        if type(instances) is not int or not 0 <= instances <= _MOST_INSTANCES:
+            raise BadArgument(
+                f"instances = {instances!r} must be a whole number from 0 to {_MOST_INSTANCES}."
+            )
+        if self._scale_to is None:
+            raise BadArgument("this supervisor was given a fixed set of processes.")
         wanted = {spec.name: spec for spec in self._scale_to(bot, instances)}
-        present = [name for name, process in self.processes.items() if process.spec.bot == bot]
         self._tell(bot, "asked to scale", f"to {instances} by {who}" + (f": {why}" if why else ""))
-        for name in present:
-            if name not in wanted:
-                await self.processes.pop(name).stop(f"scaled down by {who}")
-                self.frames.pop(name, None)
-        for name, spec in wanted.items():
-            if name not in self.processes:
-                self.add(spec)
-            self.processes[name].start()
-        return [asdict(self.processes[name].status()) for name in wanted]
+        async with self._scaling:  # of two at once, the last counts
+            surplus = [
+                process
+                for name, process in self.processes.items()
+                if process.spec.bot == bot and name not in wanted
+            ]
+            await asyncio.gather(*(self._do("stop", p, f"scaled down by {who}") for p in surplus))
+            for process in surplus:
+                del self.processes[process.spec.name]
+                self.frames.pop(process.spec.name, None)
+            for name, spec in wanted.items():
+                if name not in self.processes:
+                    self.add(spec)
+                self.processes[name].start()
+            return [asdict(self.processes[name].status()) for name in wanted]
 
     def _limit(self, chosen: list[Supervised], memory: Any, who: str, why: str) -> list[Any]:
         try:
             limit_bytes = None if memory is None else units.parse_bytes(memory)
         except ValueError as error:
             raise BadArgument(f"memory: {error}") from None
+        if limit_bytes is not None and limit_bytes < _LEAST_LIMIT_BYTES:
+            raise BadArgument(f"memory = {memory!r} is less than 1MiB; nothing runs in that.")
         shown = "no limit" if limit_bytes is None else units.show_bytes(limit_bytes)
         for process in chosen:
             process.limit_memory(limit_bytes)
@@ -235,6 +251,11 @@ class Supervisor:
                     await other.changed.wait()
         process.start()
 
+    def _wait_no_more(self, name: str) -> None:
+        """Forget that a process waits for others: it was given an order of its own."""
+        if waiting := self._waiting.pop(name, None):
+            waiting.cancel()
+
     def _open_telemetry(self) -> socket.socket:
         self.telemetry_path.unlink(missing_ok=True)
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -269,23 +290,34 @@ class Supervisor:
             except (ValueError, KeyError):  # nonsense, or nobody of ours
                 self.refused_frames += 1
                 continue
+            if frame.pid != process.pid:  # a child of it, or the one before
+                self.refused_frames += 1
+                continue
             self.frames[frame.bot] = frame
-            if frame.ready and process.spec.readiness == "sdk" and frame.pid == process.pid:
+            if frame.ready and process.spec.readiness == "sdk":
                 process.mark_ready()
 
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
-            for process in list(self.processes.values()):
-                process.rotate_log()
-                limit = process.spec.memory_limit_bytes
-                if limit and process.pid and process.state == "ready":
-                    with contextlib.suppress(psutil.Error):
-                        used = psutil.Process(process.pid).memory_info().rss
-                        if used > limit:
-                            await process.restart(
-                                f"used {units.show_bytes(used)}, limit {units.show_bytes(limit)}"
-                            )
+            await asyncio.gather(*(self._look_after(p) for p in list(self.processes.values())))
+
+    async def _look_after(self, process: Supervised) -> None:
+        name, limit = process.spec.name, process.spec.memory_limit_bytes
+        try:
+            process.rotate_log()
+            self._unkept.discard(name)
+        except OSError as error:  # a full disk must not end the watch over memory; told once
+            if name not in self._unkept:
+                self._tell(name, "log not rotated", f"{error}")
+            self._unkept.add(name)
+        if limit and process.pid and process.state == "ready":
+            with contextlib.suppress(psutil.Error):
+                used = psutil.Process(process.pid).memory_info().rss
+                if used > limit:
+                    await process.restart(
+                        f"used {units.show_bytes(used)}, limit {units.show_bytes(limit)}"
+                    )
 
     def _tell(self, name: str, what: str, detail: str) -> None:
         self._sequence += 1

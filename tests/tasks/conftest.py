@@ -12,13 +12,14 @@ from pytest_celery import CeleryTestBackend, CeleryTestBroker, CeleryTestWorker
 from outrider.settings import Settings
 from outrider.workers import config
 from tests.servers.valkey import Server
-from tests.tasks.nodes import ProcessContainer, ValkeyContainer
+from tests.tasks.nodes import ProcessContainer, ValkeyContainer, close
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from celery import Celery
+    from pytest_celery import CeleryTestSetup
 
 HOST = "testhost"
 
@@ -92,3 +93,14 @@ def celery_worker(
 def celery_setup_config(broker_server: Server) -> dict[str, Any]:
     """The client's configuration is the worker's own."""
     return config.celery_config(Settings(host=HOST), broker_server.url) | {"include": []}
+
+
+@pytest.fixture
+def celery_setup_app(
+    celery_setup_cls: type[CeleryTestSetup],
+    celery_setup_config: dict[str, Any],
+    celery_setup_name: str,
+) -> Iterator[Celery]:
+    app = celery_setup_cls.create_setup_app(celery_setup_config, celery_setup_name)
+    yield app
+    close(app)

@@ -202,7 +202,7 @@ def test_a_users_own_application_runs_our_tasks(
 ) -> None:
     from celery import Celery
 
-    from tests.tasks.nodes import ProcessContainer
+    from tests.tasks.nodes import ProcessContainer, close
 
     url = broker_server.url
     (tmp_path / "shop.py").write_text(
@@ -229,5 +229,6 @@ def test_a_users_own_application_runs_our_tasks(
 
         assert ours.get(timeout=WITHIN_S)["stored"]
         assert theirs.get(timeout=WITHIN_S) == "hello"
+        close(client)
     finally:
         worker.teardown()

@@ -96,7 +96,10 @@ def test_a_bot_of_the_file_can_be_changed_from_the_environment(
     [
         ("OUTRIDER_REDIS_URL", lambda found: found.redis_url.get_secret_value()),
         ("OUTRIDER_DATABASE__URL", lambda found: found.database.url.get_secret_value()),
-        ("OUTRIDER_NOTIFY__WEBHOOK__URL", lambda found: found.notify.webhook.url.get_secret_value()),
+        (
+            "OUTRIDER_NOTIFY__WEBHOOK__URL",
+            lambda found: found.notify.webhook.url.get_secret_value(),
+        ),
     ],
 )
 def test_a_secret_is_read_from_the_file_that_its_variable_names(

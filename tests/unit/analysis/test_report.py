@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from outrider.analysis import report
+from outrider.samples import Window
+from outrider.store.rows import MISSING
+
+TICKS = 61
+RANDOM = np.random.default_rng(7)
+
+
+def window(columns: dict[str, object]) -> Window:
+    values = [np.broadcast_to(np.asarray(column, float), TICKS) for column in columns.values()]
+    return Window(tuple(columns), np.arange(0, 10.0 * TICKS, 10), np.array(values).T)
+
+
+def built(**columns: object) -> dict[str, object]:
+    named = {name.replace("__", "."): column for name, column in columns.items()}
+    return report.build(window(named), host="h", tick=60)
+
+
+def ended(before: float, last: float) -> list[float]:
+    return [before] * (TICKS - 1) + [last]
+
+
+def test_all_is_well() -> None:
+    found = built(bot__a__up=1, bot__b__up=1, host__cpu__used_ratio=0.5)
+
+    assert (found["state"], found["verdict"]) == ("ok", "All 2 bots are up; nothing is wrong.")
+    assert (found["host"], found["tick"], found["at_s"], found["ticks"]) == ("h", 60, 600.0, 61)
+    assert found["bottleneck"] is None
+    assert found["anomalies"] == found["trends"] == found["recommendations"] == []
+
+
+def test_a_host_without_bots_is_not_said_to_have_some() -> None:
+    assert built(host__cpu__used_ratio=0.5)["verdict"] == "Nothing is wrong."
+
+
+def test_a_bot_that_is_down_is_the_gravest() -> None:
+    found = built(bot__a__up=ended(1, 0), bot__b__up=1, host__cpu__used_ratio=0.99)
+
+    assert (found["state"], found["verdict"]) == ("critical", "1 of 2 bots down: a.")
+
+
+def test_a_bot_that_was_taken_away_is_neither_up_nor_down() -> None:
+    gone, lagged = ended(1, MISSING), ended(9, MISSING)
+    found = built(bot__a__up=1, bot__gone__up=gone, bot__gone__loop_lag_s=lagged)
+
+    assert found["verdict"] == "All 1 bots are up; nothing is wrong."
+
+
+def test_a_bottleneck_comes_with_its_cause_and_what_to_do() -> None:
+    found = built(host__memory__used_ratio=0.97, bot__a__up=1, bot__a__rss_bytes=1e9)
+
+    assert found["state"] == "warning"
+    assert "memory is the bottleneck, most of it by a" in str(found["verdict"])
+    assert isinstance(found["recommendations"], list)
+    assert found["recommendations"][0]["kwargs"] == {"bot": "a"}
+
+
+def test_what_is_odd_is_said_but_wakes_nobody() -> None:
+    found = built(bot__a__up=1, x=[9.0, *ended(1, 1000)[1:]], y=[9.0, *ended(1, 5000)[1:]])
+
+    assert found["state"] == "ok"
+    assert "Not as usual: y = 5000 and 1 more." in str(found["verdict"])
+    assert isinstance(found["anomalies"], list)
+    assert [each["series"] for each in found["anomalies"]] == ["y", "x"]
+
+
+def test_a_leak_is_a_trend_and_the_growth_of_anything_else_is_not() -> None:
+    grows = np.arange(TICKS) * 1e6 + 1e8
+    found = built(bot__a__rss_bytes=grows, bot__a__updates=grows, host__memory__used_ratio=0.1)
+
+    assert isinstance(found["trends"], list)
+    (leak,) = found["trends"]
+    assert leak["series"] == "bot.a.rss_bytes"
+    assert leak["slope_per_h"] > 0
+    assert leak["confidence"] > 0.99
+
+
+def test_a_slope_too_small_to_matter_is_not_told() -> None:
+    assert built(bot__a__rss_bytes=1e9 + np.arange(TICKS) * 100)["trends"] == []
+
+
+def test_a_report_is_json_whatever_was_measured() -> None:
+    wild = RANDOM.choice([np.nan, np.inf, -np.inf, 1.7e308, -1.7e308, 0.0], TICKS)
+    found = built(
+        bot__a__up=wild, bot__a__rss_bytes=wild, host__cpu__used_ratio=ended(0.1, np.inf),
+        bot__a__loop_lag_s=ended(np.nan, np.inf), host__disk__used_ratio=wild,
+    )  # fmt: skip
+
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_single_tick_is_enough_for_a_report() -> None:
+    found = report.build(
+        Window(("bot.a.up",), np.array([5.0]), np.array([[0.0]])), host="h", tick=0
+    )
+
+    assert found["verdict"] == "1 of 1 bots down: a."

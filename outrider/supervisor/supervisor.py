@@ -39,7 +39,9 @@ _DRAINED_AT_ONCE = 256
 _MOST_INSTANCES = 1000
 # Less than any Python needs: a limit below it would restart a bot for ever.
 _LEAST_LIMIT_BYTES = 1 << 20
-DRAIN_EVERY_S = 0.05
+# A kernel queues ten datagrams a socket: after a wake that took nearly as many, more are waiting.
+BUSY_FROM = 8
+REST_S = 0.25
 
 
 class Supervisor:
@@ -269,20 +271,21 @@ class Supervisor:
             asyncio.get_running_loop().add_reader(self._telemetry, self._drain)
 
     def _drain(self) -> None:
-        """Take what bots sent, a bounded number at once, then rest a little.
+        """Take what bots sent, a bounded number at once, then rest if it was little.
 
-        Waking for every frame would cost more than the frames; while a process starts there is no
-        rest, since its frame says that it is ready. A kernel queues ten datagrams a socket.
+        Waking for every frame would cost more than the frames, and bots wait for room. There is no
+        rest while a process starts, since its frame says that it is ready.
         """
         assert self._telemetry is not None
-        if not any(process.state == "starting" for process in self.processes.values()):
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(self._telemetry)
-            loop.call_later(DRAIN_EVERY_S, self._listen)
-        for _ in range(_DRAINED_AT_ONCE):
+        for taken in range(_DRAINED_AT_ONCE):
             try:
                 message = self._telemetry.recv(frames.MOST_BYTES)
             except BlockingIOError:
+                starting = any(process.state == "starting" for process in self.processes.values())
+                if taken < BUSY_FROM and not starting:
+                    loop = asyncio.get_running_loop()
+                    loop.remove_reader(self._telemetry)
+                    loop.call_later(REST_S, self._listen)
                 return
             try:
                 frame = frames.decode(message)

@@ -34,9 +34,10 @@ POLL_S = 0.02
 def close(app: Celery) -> None:
     """Close what a client's application opened; sockets left to the garbage collector warn."""
     gc.collect()  # results that are collected later would reconnect
-    app.backend.result_consumer.stop()
-    app.backend.client.close()
-    app.backend.client.connection_pool.disconnect()
+    backend: Any = app.backend
+    backend.result_consumer.stop()
+    backend.client.close()
+    backend.client.connection_pool.disconnect()
     app.close()
     pools.reset()
 

@@ -177,7 +177,7 @@ def test_sizes_and_durations_are_written_with_units() -> None:
         (f"{BOT}[bots.canary-2]\nentry = 'a:b'", "bots.canary-2", 3, None, "instance of canary"),
         (f"{BOT}needs = ['market']", "bots.canary.needs", 3, "market", "Declared are: canary"),
         (f"{BOT}needs = ['canary']", "bots.canary.needs", 3, "canary -> canary", "circle"),
-        ("[notify.webhook]\nurl = 'ftp://h'", "notify.webhook.url", 2, None, "must begin with http"),
+        ("[notify.webhook]\nurl = 'ftp://h'", "notify.webhook.url", 2, None, "begin with http"),
         ("[notify.webhook]\nurl = 'https://'", "notify.webhook.url", 2, None, "has no host"),
         ("[notify.webhook]\nurl = 'https://h:x/'", "notify.webhook.url", 2, None, "ort"),
         ("[warm]\nbudget = 2.0", "warm.budget", 2, 2.0, "share of demand"),

@@ -22,5 +22,5 @@ if [ ! -x "$folder/bin/python" ]; then
   fi
 fi
 echo "installing outrider[$extra] ..."
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
+"$folder/bin/python" -m pip install --quiet --quiet --disable-pip-version-check \
   --constraint constraints.txt --editable ".[$extra]"

@@ -55,6 +55,7 @@ def test_both_work_when_the_project_has_its_own_tasks(wheel: Path, tmp_path: Pat
         "from outrider.settings import Settings\n"
         "print(tasks.OWNER, workers.OWNER, schedules.OWNER, sep='|')\n"
         "print(outrider.tasks.collect.collect_host.name, len(beat.table(Settings())) > 5)\n"
+        "print(w.app.connection().transport.driver_name)\n"
     )
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     clean["OUTRIDER_REDIS_URL"] = "redis://127.0.0.1/0"  # nothing is sent there
@@ -67,5 +68,6 @@ def test_both_work_when_the_project_has_its_own_tasks(wheel: Path, tmp_path: Pat
     assert said.splitlines() == [
         "the project: tasks|the project: workers|the project: schedules",
         "outrider.collect.host True",
+        "redis",
     ]
     assert "0.1.0" in version

@@ -77,6 +77,7 @@ def logs(name: str, lines: int, follow: bool) -> None:
     \b
     Example: outrider bots logs -f canary
     """
+    from outrider.cli import terminal
     from outrider.errors import UnknownBot
     from outrider.supervisor import logs as captured
 
@@ -86,7 +87,7 @@ def logs(name: str, lines: int, follow: bool) -> None:
         known = ", ".join(sorted(found.stem for found in folder.glob("*.log"))) or "none yet"
         raise UnknownBot(f"no log of {name!r}; there are: {known}.")
     for line in captured.tail(path, lines):
-        click.echo(line)
+        click.echo(terminal.line(line))
     if follow:
         _follow(path)
 
@@ -103,12 +104,14 @@ def _settled(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _follow(path: Path) -> None:
+    from outrider.cli import terminal
+
     with path.open("r", encoding="utf-8", errors="replace") as file:
         file.seek(0, 2)
         while True:
             line = file.readline()
             if line:
-                click.echo(line, nl=False)
+                click.echo(terminal.line(line.rstrip("\n")), nl=line.endswith("\n"))
                 continue
             if path.stat().st_size < file.tell():  # rotated
                 file.seek(0)

@@ -7,6 +7,9 @@ import json
 import click
 
 
+_HIDDEN = "**********"
+
+
 @click.group()
 def config() -> None:
     """Show and check the settings."""
@@ -35,6 +38,10 @@ def show(as_json: bool) -> None:
 
     found = settings_module.load()
     plain = json.loads(found.model_dump_json())
+    for bot in plain["bots"].values():  # where bots get their tokens from
+        bot["env"] = dict.fromkeys(bot["env"], _HIDDEN)
+    if plain["notify"]["webhook"]:  # whoever knows it may post there
+        plain["notify"]["webhook"]["url"] = _HIDDEN
     if as_json:
         click.echo(json.dumps(plain, indent=2))
         return

@@ -5,6 +5,7 @@ Names and texts from outside may hold control characters or markup; they are sho
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -24,6 +25,9 @@ STATE_STYLE = {
 }  # fmt: skip
 
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
 def safe(value: Any) -> str:
     """Return text that can't steer a terminal.
 
@@ -35,13 +39,22 @@ def safe(value: Any) -> str:
     )
 
 
+def line(text: str) -> str:
+    """Return a line of somebody's output that can't steer a terminal: colours go, the rest shows.
+
+    >>> line("\\x1b[31mred\\x1b[0m\\tand \\x1b[2J")
+    'red     and \ufffd[2J'
+    """
+    return safe(_COLOUR.sub("", text).expandtabs())
+
+
 def progress(name: str, state: str, detail: str) -> None:
     """Print one line on how a part's start goes."""
-    line = Text(f"  {safe(name):<14}")
-    line.append(f"{state:<9}", STATE_STYLE.get(state, ""))
-    line.append(safe(detail), "dim")
+    said = Text(f"  {safe(name):<14}")
+    said.append(f"{state:<9}", STATE_STYLE.get(state, ""))
+    said.append(safe(detail), "dim")
     if state != "starting":
-        console.print(line)
+        console.print(said)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:

@@ -7,6 +7,7 @@ caught up, as bots and beats would, so that the rate offered is the rate planned
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import redis
 from outrider.clock import tick_at
 from outrider.errors import SupervisorUnavailable
 from outrider.metrics import frame as frames
+from outrider.sdk import bot
 from outrider.store import keys
 from outrider.store.redis import RedisStore
 from outrider.validation import timing
@@ -245,15 +247,21 @@ class _Frames:
         return True
 
     def send(self) -> None:
-        """Send one, without waiting, as a bot does."""
+        """Send one; wait for room in the supervisor's queue as a bot's sending thread does."""
         assert self._socket is not None
         numbers: dict[str, Any] = {f"counter_{place}": float(self.sent) for place in range(20)}
         frame = frames.Frame(_BOT, 0, self.env.clock.now(), ready=True, counters=numbers)
         self.sent += 1
-        try:
-            self._socket.send(frames.encode(frame))
-        except OSError:
-            self.full += 1
+        for _ in range(bot.TRIES):
+            try:
+                self._socket.send(frames.encode(frame))
+            except BlockingIOError:
+                select.select((), (self._socket,), (), bot.ROOM_WITHIN_S)
+            except OSError:
+                break
+            else:
+                return
+        self.full += 1
 
     def close(self) -> None:
         """Close the socket."""

@@ -6,7 +6,6 @@ import json
 
 import click
 
-
 _HIDDEN = "**********"
 
 

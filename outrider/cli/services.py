@@ -44,11 +44,11 @@ def flower(address: str, port: int, user: str) -> None:
     \b
     Example: OUTRIDER_FLOWER_PASSWORD=... outrider flower --port 5555
     """
-    from outrider.workers import processes
-
     password = os.environ.get("OUTRIDER_FLOWER_PASSWORD", "")
     if not password:
         raise click.UsageError("set OUTRIDER_FLOWER_PASSWORD: Flower is not started without one.")
+    from outrider.workers import processes
+
     processes.flower(address=address, port=port, user=user, password=password)
 
 
@@ -62,13 +62,13 @@ def dashboard(host: str, port: int, flower_url: str | None) -> None:
     \b
     Example: OUTRIDER_DASHBOARD_TOKEN=... outrider dashboard --port 8787
     """
+    token = os.environ.get("OUTRIDER_DASHBOARD_TOKEN", "")
+    if not token:
+        raise click.UsageError("set OUTRIDER_DASHBOARD_TOKEN: the page is not shown without one.")
     from outrider import settings as settings_module
     from outrider.store import address
     from outrider.web import serve
 
-    token = os.environ.get("OUTRIDER_DASHBOARD_TOKEN", "")
-    if not token:
-        raise click.UsageError("set OUTRIDER_DASHBOARD_TOKEN: the page is not shown without one.")
     found = settings_module.load()
     serve.run(
         host=host,

@@ -303,9 +303,12 @@ class _Datagram:
         """Wait until the supervisor's queue has room again. False: it had none, or is gone."""
         import select
 
-        if self._socket is None:
+        poll = select.poll()  # select.select takes no descriptor above 1023
+        try:
+            poll.register(self._socket, select.POLLOUT)
+        except (TypeError, ValueError):  # there is none, or it was closed just now
             return False
-        return bool(select.select((), (self._socket,), (), within_s)[1])
+        return bool(poll.poll(within_s * 1000))
 
     def close(self) -> None:
         """Close the socket; the next frame opens it anew."""

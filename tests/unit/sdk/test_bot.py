@@ -346,6 +346,46 @@ def test_a_receiver_that_does_not_read_does_not_hold_up_the_bot(
     assert receiver.receive().dropped == 0
 
 
+def test_the_sending_thread_waits_for_room(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTRIDER_TELEMETRY", str(receiver.path))
+    monkeypatch.setattr(bots, "ROOM_WITHIN_S", SOON_S)
+    bot = Bot("canary")
+    while not bot.dropped:
+        bot.flush()
+    bot.count("late")
+    bot.ready()  # wakes the thread, which finds the queue full
+    for _ in range(100):
+        if receiver.receive().ready:
+            break
+    else:
+        raise AssertionError("it did not wait")
+
+    assert bot.dropped == 1
+
+
+def test_a_bot_with_very_many_open_files_goes_on_speaking(receiver: Receiver) -> None:
+    ended = run(
+        """
+import resource, threading, outrider
+from outrider.sdk import bot as bots
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 4096), most))
+held = [open("/dev/null") for _ in range(1100)]
+bots.ROOM_WITHIN_S = 0.01
+bot = outrider.Bot("canary")
+while not bot.dropped:
+    bot.flush()
+bot._post(tries=2)
+print(bot.dropped, bot._thread.is_alive())
+""",
+        OUTRIDER_TELEMETRY=str(receiver.path),
+    )
+
+    assert ended.stdout == "2 True\n"
+
+
 def test_a_part_of_the_stack_says_once_that_it_is_ready(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

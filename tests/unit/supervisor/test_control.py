@@ -154,7 +154,8 @@ def test_a_memory_limit_that_is_none_is_refused(memory: Any, run: Run) -> None:
 def test_a_diagnosis_holds_state_output_and_events(run: Run) -> None:
     async def test(fleet: Fleet) -> None:
         code = "for n in range(30): print('line', n)\nimport sys; sys.exit(3)"
-        fleet.start(fleet.spec("a", python(code), restart=RestartPolicy("never")))
+        never = RestartPolicy("never")
+        fleet.start(fleet.spec("a", python(code), restart=never, readiness="sdk"))
         await fleet.ends("a")
         (found,) = (await fleet.order("diagnose", bot="a"))["result"]
 

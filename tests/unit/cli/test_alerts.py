@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from outrider.alerts import defaults, journal
+from outrider.alerts.state import Alert, Transition
+from outrider.store import connection
+from outrider.store.redis import RedisStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.cli.conftest import Outrider
+
+CHANGE = Transition(
+    "1", "bot is down", "bot.canary.up", "h", "critical", "pending", "firing", 1000.0, 100, 0.0,
+    "bot is down: canary\x1b[2J",
+)  # fmt: skip
+FIRING = Alert(
+    "bot is down", "bot.canary.up", "h", "critical", "firing", 1000.0, 0.0, 1000.0,
+    summary="bot is down: canary\x1b[2J",
+)  # fmt: skip
+
+
+@pytest.fixture
+def seeded(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis in which an alert fires, of which a channel was told."""
+    monkeypatch.setenv("OUTRIDER_REDIS_URL", valkey_url)
+    with connection.connect(valkey_url) as client:
+        RedisStore("", client=client).append("h", 100, {"bot.canary.up": 0.0})
+        journal.commit(client, "h", 100, [FIRING], [CHANGE])
+        journal.told(client, CHANGE.plain(), "log", result="written", done=True, at_s=1001.0)
+
+
+@pytest.fixture
+def empty(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTRIDER_REDIS_URL", valkey_url)
+
+
+@pytest.mark.usefixtures("seeded")
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ((), ["h", "critical", "firing", "bot is down: canary"]),
+        (("--history",), ["h", "critical", "pending", "firing", "bot is down: canary"]),
+        (("--told",), ["log", "written", "bot is down", "bot.canary.up", "firing"]),
+    ],
+)
+def test_what_fires_what_changed_and_who_was_told_is_listed(
+    flag: tuple[str, ...], words: list[str], outrider: Outrider
+) -> None:
+    said = outrider("alerts", "list", *flag)
+
+    assert said.exit_code == 0
+    assert all(word in said.stdout for word in words)
+    assert "\x1b[2J" not in said.stdout
+
+
+@pytest.mark.usefixtures("seeded")
+@pytest.mark.parametrize(
+    ("flag", "key", "value"),
+    [
+        ((), "state", "firing"),
+        (("--history",), "from", "pending"),
+        (("--told",), "result", "written"),
+    ],
+)
+def test_lists_as_json_can_be_read(
+    flag: tuple[str, ...], key: str, value: str, outrider: Outrider
+) -> None:
+    (entry,) = json.loads(outrider("alerts", "list", *flag, "--json").stdout)
+
+    assert (entry["rule"], entry[key]) == ("bot is down", value)
+
+
+@pytest.mark.usefixtures("seeded")
+def test_as_many_are_listed_as_asked_for(valkey_url: str, outrider: Outrider) -> None:
+    with connection.connect(valkey_url) as client:
+        for tick in range(101, 106):
+            journal.commit(client, "h", tick, [], [CHANGE])
+
+    assert len(json.loads(outrider("alerts", "list", "--history", "--json").stdout)) == 6
+    assert len(json.loads(outrider("alerts", "list", "--history", "-n", "2", "--json").stdout)) == 2
+
+
+@pytest.mark.usefixtures("empty")
+@pytest.mark.parametrize(
+    ("flag", "words"), [((), "nothing fires."), (("--history",), "nothing yet."),
+                        (("--told",), "nothing yet.")],
+)  # fmt: skip
+def test_a_calm_fleet_is_said_to_be_calm(
+    flag: tuple[str, ...], words: str, outrider: Outrider
+) -> None:
+    assert outrider("alerts", "list", *flag).stdout.strip() == words
+
+
+def test_the_rules_in_force_are_listed_without_a_redis(folder: Path, outrider: Outrider) -> None:
+    (folder / "outrider.toml").write_text('[[alert]]\nname = "mine"\nwhen = "x > 1 for 30s"\n')
+    said = outrider("alerts", "list", "--rules")
+
+    assert said.exit_code == 0
+    for rule in defaults.BUILT_IN:
+        assert rule.name in said.stdout
+    assert "x > 1 for 30s" in said.stdout
+    found = json.loads(outrider("alerts", "list", "--rules", "--json").stdout)
+    assert len(found) == len(defaults.BUILT_IN) + 1
+
+
+def test_a_rule_that_cannot_be_read_is_named(folder: Path, outrider: Outrider) -> None:
+    (folder / "outrider.toml").write_text('[[alert]]\nname = "mine"\nwhen = "x"\n')
+    said = outrider("alerts", "list", "--rules")
+
+    assert said.exit_code == 2
+    assert "expected a comparison" in said.stderr

@@ -1,0 +1,179 @@
+"""The commands against a real supervisor, which runs beside them in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from outrider.cli import bots
+from outrider.supervisor import process
+from tests.unit.supervisor.fleets import Fleet, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from click.testing import Result
+
+    from tests.unit.cli.conftest import Outrider
+
+    Command = Callable[..., Coroutine[Any, Any, Result]]
+    Run = Callable[[Callable[[Fleet, Command], Coroutine[Any, Any, None]]], None]
+
+
+@pytest.fixture
+def run(folder: Path, outrider: Outrider, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a test's coroutine with a fleet of two bots, and a way to give commands."""
+    monkeypatch.setattr(process, "ALIVE_AFTER_S", 0.05)
+    (folder / "outrider.toml").write_text('data_dir = "."')
+
+    async def command(*arguments: str) -> Result:
+        return await asyncio.to_thread(outrider, *arguments)
+
+    def run(test: Callable[[Fleet, Command], Coroutine[Any, Any, None]]) -> None:
+        async def whole() -> None:
+            async with opened(Fleet(folder)) as fleet:
+                fleet.start(fleet.spec("a"), fleet.spec("b"), fleet.spec("worker", kind="stack"))
+                await fleet.becomes("ready", "a", "b", "worker")
+                await test(fleet, command)
+
+        asyncio.run(whole())
+
+    return run
+
+
+def test_bots_are_listed_and_parts_of_the_stack_are_not(run: Run) -> None:
+    async def test(fleet: Fleet, command: Command) -> None:
+        said = await command("bots", "list")
+        assert said.exit_code == 0
+        assert [line.split()[:3] for line in said.stdout.splitlines()[1:]] == [
+            ["a", "ready", str(fleet.pid("a"))], ["b", "ready", str(fleet.pid("b"))],
+        ]  # fmt: skip
+
+        found = json.loads((await command("bots", "list", "--json")).stdout)
+        assert [bot["pid"] for bot in found] == [fleet.pid("a"), fleet.pid("b")]
+
+    run(test)
+
+
+def test_a_bot_is_stopped_started_and_restarted_and_it_is_recorded_by_whom(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "me")
+
+    async def test(fleet: Fleet, command: Command) -> None:
+        said = await command("bots", "stop", "a", "--why", "to see")
+        assert said.exit_code == 0
+        assert "stop by me: to see" in said.stdout
+        assert (fleet.state("a"), fleet.state("b")) == ("stopped", "ready")
+        assert (await command("bots", "start", "a")).exit_code == 0
+        await fleet.becomes("ready", "a")
+        before = fleet.pid("a")
+        assert (await command("bots", "restart", "all")).exit_code == 0
+        await fleet.becomes("ready", "a", "b")
+        assert fleet.pid("a") != before
+
+    run(test)
+
+
+def test_a_bot_that_nobody_declared_is_refused_with_those_there_are(run: Run) -> None:
+    async def test(fleet: Fleet, command: Command) -> None:
+        said = await command("bots", "stop", "nobody")
+
+        assert said.exit_code == 2
+        assert "no bot 'nobody'; this fleet has: a, b." in said.stderr
+
+    run(test)
+
+
+def test_a_keyboard_without_a_name_is_somebodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    from outrider.cli import here
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+
+    assert here.person() == "somebody"
+
+
+@pytest.fixture
+def logged(folder: Path) -> Path:
+    (folder / "outrider.toml").write_text('data_dir = "."')
+    (folder / "logs").mkdir()
+    log = folder / "logs" / "a.log"
+    log.write_text("one\ntwo\n\x1b[31mred\x1b[0m \x1b[2Jsteers\n")
+    return log
+
+
+def test_the_last_lines_of_a_log_are_printed_and_cannot_steer_the_terminal(
+    logged: Path, outrider: Outrider
+) -> None:
+    assert (
+        outrider("bots", "logs", "a", "-n", "2").stdout
+        == "two\nred \N{REPLACEMENT CHARACTER}[2Jsteers\n"
+    )
+    assert outrider("bots", "logs", "a", "-n", "0").stdout == ""
+
+
+@pytest.mark.parametrize("name", ["nobody", "../secret", "/etc/passwd", "", "a\x00b"])
+def test_a_log_that_is_none_is_refused_with_those_there_are(
+    name: str, logged: Path, outrider: Outrider
+) -> None:
+    (logged.parent.parent / "secret.log").write_text("hunter2")
+    said = outrider("bots", "logs", name)
+
+    assert said.exit_code == 2
+    assert "there are: a." in said.stderr
+    assert "hunter2" not in said.output
+
+
+def test_a_log_is_followed_also_when_it_is_rotated(
+    logged: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bots, "FOLLOW_EVERY_S", 0.01)
+    seen: list[str] = []
+
+    class Enough(BaseException):
+        pass
+
+    def echo(text: str, *, nl: bool = True) -> None:
+        seen.append(text + "\n" * nl)
+        if "last" in text:
+            raise Enough
+
+    def write() -> None:
+        with logged.open("a") as file:
+            file.write("more\n")
+        _until(lambda: "more\n" in seen)
+        os.truncate(logged, 0)
+        with logged.open("a") as file:
+            file.write("last\n")
+
+    monkeypatch.setattr("click.echo", echo)
+    timer = threading.Timer(0.1, write)
+    timer.start()
+    with pytest.raises(Enough):
+        bots._follow(logged)
+    timer.join()
+
+    assert seen == ["more\n", "last\n"]
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_endless_output_is_cut_to_its_end(logged: Path, outrider: Outrider) -> None:
+    logged.write_text("x" * 200_000 + "\nlast\n")
+
+    assert outrider("bots", "logs", "a", "-n", "1").stdout == "last\n"

@@ -1,73 +1,150 @@
-"""One process of the fleet, read with psutil.
+"""The processes of a fleet: which reader reads each, what changed since, and when it ended.
 
-A psutil.Process remembers the start time of its pid, so that a pid which was given to another
-program is noticed and read as gone.
+Some values are dear: the proportional share of memory costs as much as ten whole samples. They are
+read of a few processes at each tick, in turn, and repeated until the next turn; a row whose names
+change with every tick would be stored badly.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import resource
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import psutil
+from outrider.metrics import procfs, reading
+from outrider.metrics.portable import PortableReader
+from outrider.metrics.reading import Gone, Reader, Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# Ticks in which every process has its turn: some three minutes at the usual interval.
+DEEP_EVERY = 20
+# Descriptors that the rest of the worker may need at the same time.
+RESERVED_DESCRIPTORS = 512
+_CPU = Reading._fields.index("cpu_seconds")
+_NAMES = ("up", "uptime_s", "cpu_ratio", *Reading._fields)
+
+
+def open_reader(pid: int) -> Reader:
+    """Return the cheapest reader that works here. Raises Gone."""
+    if procfs.available():
+        try:
+            return procfs.ProcReader(pid)
+        except OSError:  # no descriptors are left
+            pass
+    return PortableReader(pid)
 
 
 @dataclass(slots=True)
 class _Seen:
-    process: psutil.Process
-    cpu_s: float
-    at_s: float
+    pid: int
+    reader: Reader
+    names: tuple[str, ...]
+    cpu_seconds: float = math.nan
+    at_s: float = math.nan
+    deep: dict[str, float] = field(default_factory=dict)
 
 
 class ProcessCollector:
     """Collects ``bot.NAME.*`` for processes given by name and pid."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, opener: Callable[[int], Reader] = open_reader, deep_every: int = DEEP_EVERY
+    ) -> None:
+        self._open = opener
+        self._every = deep_every
         self._seen: dict[str, _Seen] = {}
+        self._turns: OrderedDict[str, None] = OrderedDict()
 
-    def collect(self, pids: dict[str, int | None], now_s: float) -> dict[str, float]:
+    def collect(self, pids: Mapping[str, int | None], now_s: float) -> dict[str, float]:
         """Return values for each process; one that is gone has ``up`` 0 and nothing else."""
+        allow_descriptors(len(pids) * procfs.DESCRIPTORS_EACH + RESERVED_DESCRIPTORS)
+        for name in self._seen.keys() - pids.keys():
+            self._forget(name)
         values: dict[str, float] = {}
         for name, pid in pids.items():
-            sample = self._sample(name, pid, now_s)
-            values[f"bot.{name}.up"] = float(bool(sample))
-            values.update((f"bot.{name}.{what}", number) for what, number in sample.items())
-        for name in self._seen.keys() - pids.keys():
-            del self._seen[name]
+            self._sample(name, pid, now_s, values)
+        self._read_deep(values)
         return values
 
-    def _sample(self, name: str, pid: int | None, now_s: float) -> dict[str, float]:
-        seen = self._seen.get(name)
+    def close(self) -> None:
+        """Give back what is held open."""
+        for name in list(self._seen):
+            self._forget(name)
+
+    def _sample(self, name: str, pid: int | None, now_s: float, values: dict[str, float]) -> None:
         try:
-            if pid is None:
-                raise psutil.NoSuchProcess(0)
-            if seen is not None and seen.process.pid == pid and not seen.process.is_running():
-                raise psutil.NoSuchProcess(pid)
-            if seen is None or seen.process.pid != pid:
-                seen = self._seen[name] = _Seen(psutil.Process(pid), 0.0, 0.0)
-            process = seen.process
-            with process.oneshot():
-                if process.status() == psutil.STATUS_ZOMBIE:
-                    raise psutil.ZombieProcess(pid)
-                cpu = process.cpu_times()
-                sample = {
-                    "cpu_seconds": cpu.user + cpu.system,
-                    "rss_bytes": float(process.memory_info().rss),
-                    "threads": float(process.num_threads()),
-                    "uptime_s": max(0.0, now_s - process.create_time()),
-                }
-            sample |= _descriptors(process)
-        except psutil.Error:
-            self._seen.pop(name, None)
-            return {}
-        if seen.at_s and now_s > seen.at_s:
-            sample["cpu_ratio"] = max(0.0, sample["cpu_seconds"] - seen.cpu_s) / (now_s - seen.at_s)
-        seen.cpu_s, seen.at_s = sample["cpu_seconds"], now_s
-        return sample
+            seen = self._of(name, pid)
+            now = seen.reader.read()
+        except Gone:
+            self._forget(name)
+            values[f"bot.{name}.up"] = 0.0
+            return
+        if now.state == reading.ZOMBIE:  # its parent has not looked yet; it does nothing any more
+            self._forget(name)
+            values |= {f"bot.{name}.up": 0.0, f"bot.{name}.state": reading.ZOMBIE}
+            return
+        up, uptime_s, cpu_ratio, *names = seen.names
+        cpu_seconds = names[_CPU]
+        values[up] = 1.0
+        for what, number in zip(names, now, strict=True):
+            if number is not None:
+                values[what] = number
+        # Below a millisecond and a second it is noise, which no compression can do anything with.
+        values[cpu_seconds] = round(now.cpu_seconds, 3)
+        values[uptime_s] = float(max(0, round(now_s - seen.reader.started_s)))
+        if now_s > seen.at_s:
+            used_s = max(0.0, now.cpu_seconds - seen.cpu_seconds)
+            values[cpu_ratio] = round(used_s / (now_s - seen.at_s), 5)
+        seen.cpu_seconds, seen.at_s = now.cpu_seconds, now_s
+        values.update(seen.deep)
+
+    def _of(self, name: str, pid: int | None) -> _Seen:
+        """Return what is known of a process, anew when its name has another pid by now."""
+        seen = self._seen.get(name)
+        if seen is not None and seen.pid == pid:
+            return seen
+        self._forget(name)
+        if pid is None:
+            raise Gone(f"{name} has no process.")
+        names = tuple(f"bot.{name}.{what}" for what in _NAMES)
+        seen = self._seen[name] = _Seen(pid, self._open(pid), names)
+        self._turns[name] = None
+        self._turns.move_to_end(name, last=False)
+        return seen
+
+    def _forget(self, name: str) -> None:
+        seen = self._seen.pop(name, None)
+        if seen:
+            del self._turns[name]
+            seen.reader.close()
+
+    def _read_deep(self, values: dict[str, float]) -> None:
+        """Read what is dear of those whose turn it is; who is new comes first."""
+        for _ in range(math.ceil(len(self._turns) / self._every)):
+            name = next(iter(self._turns))
+            self._turns.move_to_end(name)
+            seen = self._seen[name]
+            try:
+                deep = seen.reader.read_deep()
+            except (Gone, OSError):  # the next tick notices, or there are no descriptors left
+                continue
+            found = zip(deep._fields, deep, strict=True)
+            seen.deep = {f"bot.{name}.{what}": n for what, n in found if n is not None}
+            values.update(seen.deep)
 
 
-def _descriptors(process: psutil.Process) -> dict[str, float]:
-    """Return the open descriptors; another user's may not be counted, and are left out."""
-    try:
-        return {"fds": float(process.num_fds())}
-    except psutil.AccessDenied:
-        return {}
+def allow_descriptors(wanted: int) -> int:
+    """Raise this process's own limit of open files if it is lower. Return what is allowed then.
+
+    Only up to the hard limit: beyond it the rest is read with psutil, which keeps none open.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return soft
+    raised = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+    return raised

@@ -9,12 +9,13 @@ from outrider.settings import EntrySettings, Settings
 
 
 def test_every_entry_names_a_task_that_exists() -> None:
-    from celery import current_app
+    from celery import Celery
 
     import outrider.tasks  # noqa: F401 - registers them
 
-    current_app.finalize(auto=True)
-    assert {entry.task for entry in beat.table(Settings())} <= set(current_app.tasks)
+    app = Celery("names", set_as_current=False)
+    app.finalize()
+    assert {entry.task for entry in beat.table(Settings())} <= set(app.tasks)
 
 
 def test_collection_follows_the_interval_and_is_numbered() -> None:

@@ -1,7 +1,9 @@
 """What a collector returns and a store keeps: one row of named values per host and tick.
 
 Series are named by dotted paths, the unit at the end: ``host.cpu.used_ratio``,
-``bot.canary.rss_bytes``. The second part of a ``bot.`` series is the bot's name, which has no dots.
+``bot.canary.rss_bytes``. What only grows ends in ``_total``, or is part of a timing
+(``.count``, ``.sum_s``): a rate or a roll-up needs to know which series are counters. The second
+part of a ``bot.`` series is the bot's name, which has no dots.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 Values = Mapping[str, float]
 # A bot's name in a series; those declared in settings are lower case besides.
+_COUNTERS = ("_total", ".count", ".sum_s")
 BOT_NAME = "[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 
 
@@ -46,6 +49,26 @@ class Window:
             return self.values[:, self.names.index(name)]
         except ValueError:
             raise KeyError(name) from None
+
+
+def is_counter(series: str) -> bool:
+    """Tell whether a series only grows until what it counts begins anew; its name says so.
+
+    >>> is_counter("bot.canary.updates_total"), is_counter("bot.canary.handle.count")
+    (True, True)
+    >>> is_counter("bot.canary.rss_bytes")
+    False
+    """
+    return series.endswith(_COUNTERS)
+
+
+def total(name: str) -> str:
+    """Return the name under which a counter is kept.
+
+    >>> total("updates"), total("bytes_total")
+    ('updates_total', 'bytes_total')
+    """
+    return name if name.endswith("_total") else f"{name}_total"
 
 
 def bot_of(series: str) -> str | None:

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 _RULES: tuple[tuple[str, str, Severity], ...] = (
     ("bot is down", "bot.*.up < 1 for 30s", "critical"),
     ("bot gave up restarting", "bot.*.failed > 0", "critical"),
-    ("bot crashed", "increase(bot.*.crashes, 1m) > 0", "warning"),
+    ("bot crashed", "increase(bot.*.crashes_total, 1m) > 0", "warning"),
     ("bot is silent", "bot.*.heartbeat_age_s > 30 for 30s", "critical"),
     ("event loop is blocked", "bot.*.loop_lag_s > 1 for 30s clear 0.5", "warning"),
     ("connection pool is exhausted", "bot.*.db.pool.used_ratio > 0.9 for 30s", "warning"),
-    ("part of Outrider crashed", "increase(stack.*.crashes, 1m) > 0", "warning"),
+    ("part of Outrider crashed", "increase(stack.*.crashes_total, 1m) > 0", "warning"),
     ("host is silent", "fleet.host.*.silent > 0", "critical"),
     ("tasks pile up", "celery.queue.*.length > 100 for 1m clear 20", "warning"),
     ("host CPU is saturated", "host.cpu.used_ratio > 0.95 for 2m clear 0.85", "warning"),

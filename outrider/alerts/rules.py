@@ -4,7 +4,7 @@
 
     bot.*.db.pool.used_ratio > 0.9 for 30s
     host.disk.used_ratio > 0.9 for 1m clear 0.85
-    increase(bot.*.crashes, 1m) > 0
+    increase(bot.*.crashes_total, 1m) > 0
 
 ``*`` in a series stands for anything, in the place of a bot's name for one bot: what a bot itself
 counts as ``jobs.failed`` is not matched by ``bot.*.failed``. Each series that matches is an

@@ -23,7 +23,7 @@ LEAST_SAMPLES = 18
 _LEAST_RATIO = 0.02
 _LEAST_SPREAD = 0.05
 # What counts its own time or age is odd by design when it restarts.
-_NOT_JUDGED = (".uptime_s", ".heartbeat_age_s", ".cpu_seconds")
+_NOT_JUDGED = (".uptime_s", ".heartbeat_age_s", ".cpu_seconds_total")
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,9 +112,9 @@ def readings() -> dict[str, float]:
     if not _ENGINES:
         return {}
     values = {
-        "db.queries": float(TALLY.queries),
-        "db.query_seconds": TALLY.query_seconds,
-        "db.errors": float(TALLY.errors),
+        "db.queries_total": float(TALLY.queries),
+        "db.query_seconds_total": TALLY.query_seconds,
+        "db.errors_total": float(TALLY.errors),
     }
     pools = [engine.pool for engine in engines() if isinstance(engine.pool, QueuePool)]
     if not pools:
@@ -125,8 +125,8 @@ def readings() -> dict[str, float]:
         "db.pool.size": float(sum(pool.size() for pool in pools)),
         "db.pool.used": used,
         "db.pool.waiting": float(len(TALLY.asking)),
-        "db.pool.wait_seconds": TALLY.wait_seconds,
-        "db.pool.timeouts": float(TALLY.timeouts),
+        "db.pool.wait_seconds_total": TALLY.wait_seconds,
+        "db.pool.timeouts_total": float(TALLY.timeouts),
     }
     return values | ({"db.pool.used_ratio": used / room} if math.isfinite(room) else {})
 

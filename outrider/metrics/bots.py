@@ -32,11 +32,11 @@ class BotsCollector:
             prefix = f"bot.{bot['name']}."
             values[f"{prefix}ready"] = float(bot["state"] == "ready")
             values[f"{prefix}failed"] = float(bot["state"] == "failed")
-            values[f"{prefix}restarts"] = float(bot["restarts"])
-            values[f"{prefix}crashes"] = float(bot["crashes"])
+            values[f"{prefix}restarts_total"] = float(bot["restarts"])
+            values[f"{prefix}crashes_total"] = float(bot["crashes"])
         for entry in snapshot["processes"]:
             if entry["kind"] == "stack":
-                values[f"stack.{entry['name']}.crashes"] = float(entry["crashes"])
+                values[f"stack.{entry['name']}.crashes_total"] = float(entry["crashes"])
         running = {bot["name"]: bot["pid"] for bot in bots}
         for name, plain in snapshot["frames"].items():
             if running.get(name) == plain["pid"]:

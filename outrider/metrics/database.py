@@ -46,8 +46,8 @@ SELECT
     AS "connections.idle_in_transaction",
   (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0) FROM others)
     AS longest_transaction_s,
-  (SELECT xact_commit FROM kept) AS commits,
-  (SELECT xact_rollback FROM kept) AS rollbacks,
+  (SELECT xact_commit FROM kept) AS commits_total,
+  (SELECT xact_rollback FROM kept) AS rollbacks_total,
   (SELECT blks_hit::float / nullif(blks_hit + blks_read, 0) FROM kept) AS cache_hit_ratio
 """)
 

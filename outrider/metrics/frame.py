@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from outrider import samples
 from outrider.samples import BOT_NAME
 
 # A datagram must fit the socket's send buffer (208 KiB by default on Linux).
@@ -55,7 +56,7 @@ def series(frame: Frame, *, now_s: float) -> dict[str, float]:
     """Return a frame as series of its bot.
 
     >>> series(Frame("canary", 1, 10.0, ready=True, counters={"updates": 3}), now_s=12.0)
-    {'bot.canary.ready': 1.0, 'bot.canary.heartbeat_age_s': 2.0, 'bot.canary.updates': 3}
+    {'bot.canary.ready': 1.0, 'bot.canary.heartbeat_age_s': 2.0, 'bot.canary.updates_total': 3}
     """
     prefix = f"bot.{frame.bot}."
     values = {
@@ -65,8 +66,10 @@ def series(frame: Frame, *, now_s: float) -> dict[str, float]:
     if frame.loop_lag_s is not None:
         values[f"{prefix}loop_lag_s"] = frame.loop_lag_s
     if frame.dropped:
-        values[f"{prefix}frames_dropped"] = float(frame.dropped)
-    for name, number in (*frame.counters.items(), *frame.gauges.items()):
+        values[f"{prefix}frames_dropped_total"] = float(frame.dropped)
+    for name, number in frame.counters.items():
+        values[prefix + samples.total(name)] = number
+    for name, number in frame.gauges.items():
         values[prefix + name] = number
     for name, (count, total_s, longest_s) in frame.timings.items():
         values[f"{prefix}{name}.count"] = float(count)

@@ -32,11 +32,11 @@ class HostCollector:
             "host.disk.used_ratio": psutil.disk_usage(self._disk).percent / 100,
         }
         if disk := psutil.disk_io_counters():
-            values["host.disk.read_bytes"] = float(disk.read_bytes)
-            values["host.disk.write_bytes"] = float(disk.write_bytes)
+            values["host.disk.read_bytes_total"] = float(disk.read_bytes)
+            values["host.disk.write_bytes_total"] = float(disk.write_bytes)
         if net := psutil.net_io_counters():
-            values["host.net.sent_bytes"] = float(net.bytes_sent)
-            values["host.net.received_bytes"] = float(net.bytes_recv)
+            values["host.net.sent_bytes_total"] = float(net.bytes_sent)
+            values["host.net.received_bytes_total"] = float(net.bytes_recv)
         return values | _pressure()
 
     def _cpu_used_ratio(self) -> float:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from outrider.metrics import procfs, reading
 from outrider.metrics.portable import PortableReader
 from outrider.metrics.reading import Gone, Reader, Reading
+from outrider.samples import total
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +26,13 @@ DEEP_EVERY = 20
 # Descriptors that the rest of the worker may need at the same time.
 RESERVED_DESCRIPTORS = 512
 _CPU = Reading._fields.index("cpu_seconds")
-_NAMES = ("up", "uptime_s", "cpu_ratio", *Reading._fields)
+_TOTALS = frozenset(
+    {"cpu_seconds", "io_read_bytes", "io_write_bytes", "switches_voluntary", "switches_involuntary"}
+)
+_NAMES = (
+    "up", "uptime_s", "cpu_ratio",
+    *(total(name) if name in _TOTALS else name for name in Reading._fields),
+)  # fmt: skip
 
 
 def open_reader(pid: int) -> Reader:

@@ -16,6 +16,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
 
+from outrider import samples
 from outrider.cache import loaders
 from outrider.cache.calls import Call, Calls
 from outrider.errors import BadArgument
@@ -238,7 +239,12 @@ class _Cached:
                 current.add_source(self._gauges)
 
     def _gauges(self) -> dict[str, float]:
-        return {f"cache.{self.namespace}.{name}": value for name, value in self.stats().items()}
+        numbers = self.stats()
+        numbers["load_seconds"] = numbers.pop("load_s")
+        return {
+            f"cache.{self.namespace}.{name if name in _GAUGES else samples.total(name)}": value
+            for name, value in numbers.items()
+        }
 
     def _codec(self) -> Codec:
         if self._made_codec is None:
@@ -275,6 +281,8 @@ class _Cached:
         }
 
 
+# What goes up and down; the rest of the statistics only grows.
+_GAUGES = frozenset({"hit_ratio", "entries", "away"})
 _ALL: weakref.WeakSet[_Cached] = weakref.WeakSet()
 
 

@@ -1,10 +1,9 @@
 """Our series in Prometheus' words: base units, bounded labels, types only where they are known.
 
 ``host.cpu.used_ratio`` becomes ``outrider_host_cpu_used_ratio{host}``, ``bot.canary.rss_bytes``
-``outrider_bot_rss_bytes{host,bot}``, and a bot's timing a summary in seconds. What a bot counts by
-itself is exported as untyped: a row holds numbers, not whether they only grow. Names that fall
-together, or that would break the format, are left out and counted: one bot with odd names must not
-cost the scrape.
+``outrider_bot_rss_bytes{host,bot}``, and a bot's timing a summary in seconds. What counts is a
+counter, the rest are gauges. Names that fall together, or that would break the format, are left out
+and counted: one bot with odd names must not cost the scrape.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from outrider.samples import bot_of
+from outrider.samples import bot_of, is_counter
 from outrider.store import keys
 from outrider.web import records
 
@@ -25,13 +24,10 @@ if TYPE_CHECKING:
 
 MOST_SAMPLES = 20_000
 _ODD = re.compile(r"[^a-zA-Z0-9_]+")
-_COUNTERS = re.compile(
-    r"host\.(disk|net)\.(read|write|sent|received)_bytes|redis\.ops_total"
-    r"|bot\.[^.]+\.(restarts|crashes|cpu_seconds|frames_dropped|updates|.+\.errors)"
-)
 _BUILT_IN = re.compile(
-    r"(?!bot\.).*|bot\.[^.]+\.(up|ready|restarts|crashes|cpu_seconds|cpu_ratio|rss_bytes|threads|fds"
-    r"|uptime_s|heartbeat_age_s|loop_lag_s|frames_dropped)"
+    r"(?!bot\.).*|bot\.[^.]+\.(up|ready|failed|state|restarts_total|crashes_total|cpu_seconds_total|cpu_ratio"
+    r"|rss_bytes|pss_bytes|threads|fds|children|uptime_s|heartbeat_age_s|loop_lag_s|io_.+_total"
+    r"|switches_.+_total|frames_dropped_total)"
 )
 _QUEUE = re.compile(r"celery\.queue\.(.+)\.length")
 # What each type adds to its name; no other metric may be called like that.
@@ -161,8 +157,8 @@ def _alert_samples(alerts: Iterable[dict[str, Any]]) -> Iterator[Sample]:
 
 def _plain(row: Row, series: str) -> Sample:
     metric, labels = _named(row.host, series)
-    kind = "gauge" if _BUILT_IN.fullmatch(series) else "unknown"
-    if _COUNTERS.fullmatch(series):
+    kind = "gauge"
+    if is_counter(series):
         kind, metric = "counter", metric.removesuffix("_total")
     if metric.endswith("_s"):
         metric = metric.removesuffix("_s") + "_seconds"

@@ -38,12 +38,15 @@ CHARTS = {
 }
 SPARKS = {"cpu": "cpu_ratio", "rss": "rss_bytes", "loop_lag": "loop_lag_s"}
 # What a bot counts per piece of work, by how usual the name is.
-_WORK = ("updates", "messages", "events", "handle_update.count", "requests", "jobs")
+_WORK = (
+    "updates_total", "messages_total", "events_total", "handle_update.count", "requests_total",
+    "jobs_total",
+)  # fmt: skip
 _FLOWS = {
-    "disk_read_bytes_per_s": "host.disk.read_bytes",
-    "disk_written_bytes_per_s": "host.disk.write_bytes",
-    "net_sent_bytes_per_s": "host.net.sent_bytes",
-    "net_received_bytes_per_s": "host.net.received_bytes",
+    "disk_read_bytes_per_s": "host.disk.read_bytes_total",
+    "disk_written_bytes_per_s": "host.disk.write_bytes_total",
+    "net_sent_bytes_per_s": "host.net.sent_bytes_total",
+    "net_received_bytes_per_s": "host.net.received_bytes_total",
 }
 _GAUGES = {
     "cpu_used_ratio": "host.cpu.used_ratio",
@@ -218,8 +221,8 @@ def _bot(
         "pid": word.pid,
         "stale": not known,
         "uptime_s": uptime_s if running else None,
-        "restarts": _first(word.restarts, rows.now(f"{prefix}restarts")),
-        "crashes": _first(word.crashes, rows.now(f"{prefix}crashes")),
+        "restarts": _first(word.restarts, rows.now(f"{prefix}restarts_total")),
+        "crashes": _first(word.crashes, rows.now(f"{prefix}crashes_total")),
         "heartbeat_age_s": beat_age_s,
         **{
             name: rows.now(prefix + name)

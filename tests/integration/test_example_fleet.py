@@ -193,9 +193,11 @@ def test_every_bot_works_and_stops_when_told_to(fleet: Running) -> None:
     assert lines
 
     assert fleet.frames["canary"].timings["handle_update"][0] > 0
-    fleet.until(lambda: fleet.gauge("canary", "db.queries"), "canary using the database")
-    fleet.until(lambda: fleet.gauge("ledger", "cache.months.loads"), "ledger using the cache")
-    fleet.until(lambda: fleet.gauge("courier", "cache.parcels.loads"), "courier using the cache")
+    fleet.until(lambda: fleet.gauge("canary", "db.queries_total"), "canary using the database")
+    fleet.until(lambda: fleet.gauge("ledger", "cache.months.loads_total"), "ledger using the cache")
+    fleet.until(
+        lambda: fleet.gauge("courier", "cache.parcels.loads_total"), "courier using the cache"
+    )
     # The Bot API goes last, as `needs` has it: nobody loses what they talk to.
     assert {fleet.stop(name) for name in reversed([*fleet.bots])} == {0}
     assert "Traceback" not in fleet.logs()

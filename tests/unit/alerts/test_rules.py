@@ -24,7 +24,7 @@ from outrider.errors import BadArgument
         ("x < 1 clear 2", ("x", 0, "<", 1, 0, 2)),
         ("x == 0", ("x", 0, "==", 0, 0, 0)),
         ("x != 1 for 0s", ("x", 0, "!=", 1, 0, 1)),
-        ("increase(bot.*.crashes, 1m) > 0", ("bot.*.crashes", 60, ">", 0, 0, 0)),
+        ("increase(bot.*.crashes_total, 1m) > 0", ("bot.*.crashes_total", 60, ">", 0, 0, 0)),
         ("increase( timed:x<0.5 ,5m )>=3 for 1m", ("timed:x<0.5", 300, ">=", 3, 60, 3)),
     ],
 )

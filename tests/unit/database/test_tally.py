@@ -39,15 +39,15 @@ def test_statements_of_every_kind_are_counted_and_timed(engine: sa.Engine) -> No
         connection.exec_driver_sql("SELECT x FROM t")
 
     assert tally.TALLY.queries == before + 4
-    assert 0 < tally.readings()["db.query_seconds"] < 10
-    assert tally.readings()["db.errors"] == 0
+    assert 0 < tally.readings()["db.query_seconds_total"] < 10
+    assert tally.readings()["db.errors_total"] == 0
 
 
 def test_a_failed_statement_counts_as_error(engine: sa.Engine) -> None:
     with engine.connect() as connection, pytest.raises(sa.exc.OperationalError):
         connection.exec_driver_sql("SELECT * FROM nowhere")
 
-    assert tally.readings()["db.errors"] == 1
+    assert tally.readings()["db.errors_total"] == 1
 
 
 def test_a_failed_connect_counts_as_error(engine: sa.Engine, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_failed_connect_counts_as_error(engine: sa.Engine, tmp_path: Path) -> 
 
     with pytest.raises(sa.exc.OperationalError):
         broken.connect()
-    assert tally.readings()["db.errors"] == 1
+    assert tally.readings()["db.errors_total"] == 1
 
 
 def test_connections_in_use_are_seen_and_given_back(engine: sa.Engine) -> None:
@@ -88,7 +88,9 @@ def test_engines_without_a_queue_report_their_queries_only(engine: sa.Engine) ->
     tally._ENGINES.discard(engine)
     memory = engines.create_engine("sqlite://")
 
-    assert {"db.queries", "db.query_seconds", "db.errors"} == set(tally.readings())
+    assert {"db.queries_total", "db.query_seconds_total", "db.errors_total"} == set(
+        tally.readings()
+    )
     memory.dispose()
 
 
@@ -98,4 +100,4 @@ def test_counting_goes_on_after_the_pool_was_disposed(engine: sa.Engine) -> None
         connection.exec_driver_sql("SELECT 1")
 
     assert isinstance(engine.pool, tally.CountedPool)
-    assert tally.readings()["db.queries"] >= 1
+    assert tally.readings()["db.queries_total"] >= 1

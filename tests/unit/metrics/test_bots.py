@@ -33,8 +33,8 @@ def test_a_bot_is_described_by_supervisor_kernel_and_itself() -> None:
     values = collected(entry("a"), a=frame)
 
     assert {
-        "bot.a.up": 1.0, "bot.a.ready": 1.0, "bot.a.failed": 0.0, "bot.a.restarts": 2.0,
-        "bot.a.crashes": 1.0, "bot.a.updates": 7.0, "bot.a.heartbeat_age_s": 1.0,
+        "bot.a.up": 1.0, "bot.a.ready": 1.0, "bot.a.failed": 0.0, "bot.a.restarts_total": 2.0,
+        "bot.a.crashes_total": 1.0, "bot.a.updates_total": 7.0, "bot.a.heartbeat_age_s": 1.0,
     }.items() <= values.items()  # fmt: skip
     assert values["bot.a.rss_bytes"] > 0
 
@@ -43,15 +43,15 @@ def test_a_bot_that_gave_up_is_down_and_failed() -> None:
     values = collected(entry("a", state="failed", pid=None))
 
     assert values == {
-        "bot.a.up": 0.0, "bot.a.ready": 0.0, "bot.a.failed": 1.0, "bot.a.restarts": 2.0,
-        "bot.a.crashes": 1.0,
+        "bot.a.up": 0.0, "bot.a.ready": 0.0, "bot.a.failed": 1.0, "bot.a.restarts_total": 2.0,
+        "bot.a.crashes_total": 1.0,
     }  # fmt: skip
 
 
 def test_the_word_of_an_earlier_process_does_not_count() -> None:
     values = collected(entry("a"), a=Frame("a", 1, 99.0, counters={"updates": 7.0}))
 
-    assert "bot.a.updates" not in values
+    assert "bot.a.updates_total" not in values
     assert "bot.a.heartbeat_age_s" not in values
 
 
@@ -70,14 +70,14 @@ def test_a_bot_cannot_talk_over_what_was_measured() -> None:
     )
 
     assert (values["bot.a.up"], values["bot.a.ready"], values["bot.a.failed"]) == (1.0, 0.0, 0.0)
-    assert (values["bot.a.restarts"], values["bot.a.crashes"]) == (2.0, 1.0)
+    assert (values["bot.a.restarts_total"], values["bot.a.crashes_total"]) == (2.0, 1.0)
     assert values["bot.a.rss_bytes"] > 1.0
 
 
 def test_parts_of_the_stack_are_counted_apart() -> None:
     values = collected(entry("worker", kind="stack", crashes=3))
 
-    assert values == {"stack.worker.crashes": 3.0}
+    assert values == {"stack.worker.crashes_total": 3.0}
 
 
 def test_unsupervised_bots_speak_for_themselves() -> None:

@@ -59,7 +59,12 @@ def test_counters_only_grow() -> None:
     collector = HostCollector()
     first, second = collector.collect(0.0), collector.collect(1.0)
 
-    for name in ("disk.read_bytes", "disk.write_bytes", "net.sent_bytes", "net.received_bytes"):
+    for name in (
+        "disk.read_bytes_total",
+        "disk.write_bytes_total",
+        "net.sent_bytes_total",
+        "net.received_bytes_total",
+    ):
         assert second.get(f"host.{name}", 0) >= first.get(f"host.{name}", 0)
 
 

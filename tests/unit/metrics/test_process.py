@@ -65,9 +65,10 @@ def test_a_process_has_every_series(machine: Machine) -> None:
 
     expected = {
         "up": 1.0, "uptime_s": 70.0, "cpu_ratio": 0.25, "state": reading.SLEEPING,
-        "cpu_seconds": 3.5, "rss_bytes": 4096.0, "threads": 2.0, "fds": 7.0,
-        "io_read_bytes": 100.0, "io_write_bytes": 200.0, "switches_voluntary": 30.0,
-        "switches_involuntary": 4.0, "pss_bytes": 507.0, "children": 3.0,
+        "cpu_seconds_total": 3.5, "rss_bytes": 4096.0, "threads": 2.0, "fds": 7.0,
+        "io_read_bytes_total": 100.0, "io_write_bytes_total": 200.0,
+        "switches_voluntary_total": 30.0, "switches_involuntary_total": 4.0,
+        "pss_bytes": 507.0, "children": 3.0,
     }  # fmt: skip
     assert {f"bot.canary.{what}": value for what, value in expected.items()} == collector.collect(
         {"canary": 7}, 1070.0
@@ -86,7 +87,7 @@ def test_what_is_not_ours_to_read_is_left_out(machine: Machine) -> None:
     values = ProcessCollector(opener=machine.opener).collect({"canary": 7}, 1060.0)
 
     assert values["bot.canary.rss_bytes"] == 4096.0
-    assert not {"bot.canary.fds", "bot.canary.io_read_bytes"} & values.keys()
+    assert not {"bot.canary.fds", "bot.canary.io_read_bytes_total"} & values.keys()
 
 
 @pytest.mark.parametrize("pid", [None, 8])
@@ -133,7 +134,7 @@ def test_a_bot_that_was_started_anew_is_a_new_process(machine: Machine) -> None:
     values = collector.collect({"canary": 8}, 1070.0)
 
     assert "bot.canary.cpu_ratio" not in values  # two processes have no difference
-    assert (values["bot.canary.cpu_seconds"], values["bot.canary.uptime_s"]) == (1.0, 5.0)
+    assert (values["bot.canary.cpu_seconds_total"], values["bot.canary.uptime_s"]) == (1.0, 5.0)
     assert {8} == machine.open
 
 

@@ -240,11 +240,11 @@ def test_the_bot_reports_the_cache_even_when_made_after_the_first_call() -> None
     profile(2)
     reporter.flush()
     gauges = frame.decode(frames[-1]).gauges
-    assert (gauges["cache.profiles.hits"], gauges["cache.profiles.misses"]) == (2, 2)
+    assert (gauges["cache.profiles.hits_total"], gauges["cache.profiles.misses_total"]) == (2, 2)
     assert gauges["cache.profiles.hit_ratio"] == 0.5
-    assert gauges["cache.profiles.loads"] == 2
+    assert gauges["cache.profiles.loads_total"] == 2
     assert gauges["cache.profiles.entries"] == 2
-    assert gauges["cache.profiles.warmed_hits"] == 0
+    assert gauges["cache.profiles.warmed_hits_total"] == 0
     assert len(reporter._sources) == 1
 
 

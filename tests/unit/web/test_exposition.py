@@ -42,11 +42,11 @@ def values(*rows: Row) -> dict[tuple[str, str], float]:
     [
         ("host.cpu.used_ratio", "outrider_host_cpu_used_ratio", "host=a"),
         ("host.load.1m", "outrider_host_load_1m", "host=a"),
-        ("host.disk.read_bytes", "outrider_host_disk_read_bytes_total", "host=a"),
+        ("host.disk.read_bytes_total", "outrider_host_disk_read_bytes_total", "host=a"),
         ("bot.canary.rss_bytes", "outrider_bot_rss_bytes", "bot=canary,host=a"),
         ("bot.canary.loop_lag_s", "outrider_bot_loop_lag_seconds", "bot=canary,host=a"),
-        ("bot.canary.cpu_seconds", "outrider_bot_cpu_seconds_total", "bot=canary,host=a"),
-        ("bot.canary.updates", "outrider_bot_updates_total", "bot=canary,host=a"),
+        ("bot.canary.cpu_seconds_total", "outrider_bot_cpu_seconds_total", "bot=canary,host=a"),
+        ("bot.canary.updates_total", "outrider_bot_updates_total", "bot=canary,host=a"),
         ("bot.canary.db.pool.used", "outrider_bot_db_pool_used", "bot=canary,host=a"),
     ],
 )

@@ -67,7 +67,7 @@ def test_a_hanging_bot_is_not_healthy_though_its_process_lives(fleet: Fleet) -> 
 def test_updates_per_minute_survive_a_restart_of_the_counter(fleet: Fleet) -> None:
     fleet.beat()
     for age_s, updates in ((40.0, 1000.0), (30.0, 1010.0), (20.0, 5.0), (10.0, 15.0), (0.0, 25.0)):
-        fleet.series("alpha", {"bot.canary.updates": updates}, age_s=age_s)
+        fleet.series("alpha", {"bot.canary.updates_total": updates}, age_s=age_s)
     (bot,) = look(fleet)["bots"]
     assert pytest.approx(60 * (10 + 5 + 10 + 10) / 40) == bot["updates_per_min"]
 

@@ -26,14 +26,29 @@ GIVE_UP_AFTER_S = 86_400.0
 RETRY_S = (1, 2, 5, 15, 30)
 
 
-@shared_task(name="outrider.alert.evaluate", base=OutriderTask, time_limit=30)
+@shared_task(name="outrider.alert.evaluate", base=OutriderTask, bind=True, time_limit=30)
 def evaluate(
-    analysed: dict[str, Any] | None = None, *, host: str | None = None, tick: int | None = None
+    self: OutriderTask,
+    analysed: dict[str, Any] | None = None,
+    *,
+    host: str | None = None,
+    tick: int | None = None,
 ) -> dict[str, Any]:
     """Apply every rule to a host's row of a tick, and keep what changed.
 
+    The chain ends here when nobody is to be told of anything: that spares a message each tick.
+
     Safe to run twice, late or out of order: only the first outcome of the newest tick counts.
     """
+    outcome = _evaluate(analysed, host, tick)
+    if not journal.is_waiting(context.current().redis):
+        self.request.chain = None
+    return outcome
+
+
+def _evaluate(
+    analysed: dict[str, Any] | None, host: str | None, tick: int | None
+) -> dict[str, Any]:
     ctx = context.current()
     host = host or (analysed or {}).get("host") or ctx.settings.host
     tick = (analysed or {}).get("tick") if tick is None else tick

@@ -95,6 +95,11 @@ def outbox(client: redis.Redis) -> list[dict[str, Any]]:
     return sorted((json.loads(text) for text in stored.values()), key=lambda change: change["at_s"])
 
 
+def is_waiting(client: redis.Redis) -> bool:
+    """Tell whether there is a change that not every channel was told of."""
+    return bool(client.hlen(keys.OUTBOX))
+
+
 def claim(client: redis.Redis, change_id: str, channel: str) -> bool:
     """Take one delivery for half a minute. False: it is done, or another worker is at it."""
     if client.sismember(keys.told(change_id), channel):

@@ -92,6 +92,30 @@ def test_a_tick_runs_through_the_whole_chain(
     assert row.values["host.memory.available_bytes"] > 0
 
 
+def test_a_chain_goes_on_to_notify_only_when_there_is_something_to_tell(
+    celery_setup: CeleryTestSetup, broker_server: Server
+) -> None:
+    client = connection.connect(broker_server.url)
+    store = RedisStore(broker_server.url)
+
+    def chained(tick: int, failed: float) -> str:
+        store.append(HOST, tick, {"bot.a.failed": failed})
+        sent = (
+            celery_setup.app.signature(
+                "outrider.alert.evaluate", kwargs={"host": HOST, "tick": tick}
+            )
+            | celery_setup.app.signature("outrider.alert.notify")
+        ).apply_async()
+        sent.parent.get(timeout=WITHIN_S)
+        # The next link is sent before this one is acknowledged.
+        eventually(lambda: not client.hlen("unacked") and not client.llen("outrider.alerts"))
+        return f"celery-task-meta-{sent.id}"
+
+    assert not client.exists(chained(100, failed=0.0))
+    notified = chained(101, failed=1.0)
+    eventually(lambda: client.exists(notified))
+
+
 def test_a_tick_that_is_delivered_twice_is_stored_once(
     celery_setup: CeleryTestSetup, broker_server: Server
 ) -> None:

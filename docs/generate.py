@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that would drift: settings, commands, rules, tasks, keys.
+"""Writes the pages of docs/ that would drift: settings, commands, rules, tasks, keys, metrics.
 
 ``make docs`` runs it; ``tests/unit/test_docs.py`` fails when a page is not what this would write.
 """  # noqa: INP001 - a script, no package
@@ -60,6 +60,22 @@ _CELERY = """\
 Celery keeps its own beside them: the queues themselves (lists, `outrider.*`), `unacked*`,
 `_kombu.*`, `celery-task-meta-*` for results, `*.celery.pidbox` and `celeryev.*` for what Flower
 asks and hears."""
+_METRICS = """\
+Every series that Outrider collects. Alert rules, the command line and the dashboard's page *Series*
+use the first name; `/metrics` uses the second ([how to use Prometheus](how-to/prometheus.md)). What
+stands in braces is a name from outside, and a label there; all but the last table's have the label
+`host` besides.
+
+A *counter* only grows until what it counts begins anew; its rate is what to look at. A *state* is 0
+or 1, or what its line says. A *timing* is six series: `.count` and `.sum_s` grow, `.max_s` is the
+longest since the last second's report, `.p50_s`, `.p95_s` and `.p99_s` are of the last tick; for
+Prometheus they are one summary, and the longest a gauge `..._max_seconds`."""
+_OTEL = """\
+Outrider keeps its own names. This table says what OpenTelemetry's semantic conventions, version
+{version}, call the same, for whoever bridges the two, such as a collector that scrapes
+[`/metrics`](how-to/prometheus.md). Most of those conventions have the status *Development*: their
+names may still change, and ours will not change with them. A process's resource has
+`service.name` = the bot, `service.namespace` = `outrider`, `host.name` = the host."""
 
 # What stands in for a name that its owner chooses.
 _NAMES = {"bots": "canary", "schedule": "collect"}
@@ -131,6 +147,8 @@ def pages() -> dict[Path, str]:
         "alerts-rules.md": rules_page(),
         "tasks.md": tasks_page(),
         "keys.md": keys_page(),
+        "metrics.md": metrics_page(),
+        "opentelemetry.md": opentelemetry_page(),
     }
     return {DOCS / name: f"{_WRITTEN}{text.rstrip()}\n" for name, text in made.items()}
 
@@ -373,6 +391,45 @@ def keys_page() -> str:
     texts = [inspect.getdoc(module) or "" for module in (keys, cache_keys)]
     store, cache = map(_as_markdown, texts)
     return f"# Redis keys\n\n{store}\n\n## Of caches\n\n{cache}\n\n## Of Celery\n\n{_CELERY}"
+
+
+def metrics_page() -> str:
+    """Return the page of every series, from the catalogue."""
+    from outrider.metrics import catalog
+    from outrider.web.families import shown_name
+
+    parts = ["# Metrics", _METRICS]
+    for title, metrics in catalog.SECTIONS.items():
+        rows = [
+            (f"`{each.pattern}`", f"`{shown_name(each)}`", each.kind, each.unit, each.help)
+            for each in metrics
+        ]
+        columns = ("series", "in Prometheus", "kind", "unit", "what it tells")
+        parts += [f"## {title}", markdown(columns, rows)]
+    return "\n\n".join(parts)
+
+
+def opentelemetry_page() -> str:
+    """Return the page of what OpenTelemetry calls our series."""
+    from outrider.metrics import opentelemetry as otel
+
+    rows = []
+    for each in otel.MAPPED:
+        attributes = ", ".join(f"`{one}`" for one in each.attributes.split(", ") if one)
+        names = (f"`{each.pattern}`", f"`{each.name}`", f"`{each.unit}`")
+        rows.append((*names, attributes, each.note, each.status))
+    columns = ("ours", "OpenTelemetry", "unit", "attributes", "note", "status")
+    without = [(f"`{pattern}`", why) for pattern, why in otel.UNMAPPED.items()]
+    return "\n\n".join(
+        [
+            "# OpenTelemetry",
+            _OTEL.format(version=otel.VERSION),
+            markdown(columns, rows),
+            "## Without a counterpart",
+            "A bridge passes these on under our names.",
+            markdown(("ours", "why"), without),
+        ]
+    )
 
 
 def markdown(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

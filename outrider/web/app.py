@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from outrider.store import connection
 from outrider.store.redis import RedisStore
-from outrider.web import access, exposition
+from outrider.web import access
 from outrider.web.live import Live
 from outrider.web.source import Source
 
@@ -96,8 +96,10 @@ def _scrape(source: Source, accept: str) -> tuple[bytes, str]:
     try:
         rows, alerts = source.rows(), source.alerts()
     except (redis.RedisError, OSError):
-        return exposition.render([], [], reachable=False, accept=accept)
-    return exposition.render(rows, alerts, reachable=True, accept=accept)
+        return source.exposition.render([], [], reachable=False, accept=accept)
+    return source.exposition.render(
+        rows, alerts, reachable=True, accept=accept, others=source.others
+    )
 
 
 async def _healthz(request: Request) -> Response:

@@ -1,188 +1,237 @@
-"""Our series in Prometheus' words: base units, bounded labels, types only where they are known.
+"""One scrape: rows, alerts and what other sources have, as Prometheus reads it.
 
-``host.cpu.used_ratio`` becomes ``outrider_host_cpu_used_ratio{host}``, ``bot.canary.rss_bytes``
-``outrider_bot_rss_bytes{host,bot}``, and a bot's timing a summary in seconds. What counts is a
-counter, the rest are gauges. Names that fall together, or that would break the format, are left out
-and counted: one bot with odd names must not cost the scrape.
+Nothing that was measured is left out unseen: what has no place is folded (``cardinality``), what
+the format can't say is counted as refused, and a source that fails is a series.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import re
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from outrider.samples import bot_of, is_counter
-from outrider.store import keys
-from outrider.web import records
+from outrider.metrics.catalog import TIMING_PARTS
+from outrider.web import openmetrics
+from outrider.web.cardinality import Cardinality
+from outrider.web.families import Families, Place, written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from outrider.samples import Row
+    from outrider.web.families import Family, Kind
 
-MOST_SAMPLES = 20_000
-_ODD = re.compile(r"[^a-zA-Z0-9_]+")
-_BUILT_IN = re.compile(
-    r"(?!bot\.).*|bot\.[^.]+\.(up|ready|failed|state|restarts_total|crashes_total|cpu_seconds_total|cpu_ratio"
-    r"|rss_bytes|pss_bytes|threads|fds|children|uptime_s|heartbeat_age_s|loop_lag_s|io_.+_total"
-    r"|switches_.+_total|frames_dropped_total)"
-)
-_QUEUE = re.compile(r"celery\.queue\.(.+)\.length")
-# What each type adds to its name; no other metric may be called like that.
-_SUFFIXES = {
-    "counter": ("", "_total", "_created"),
-    "summary": ("", "_count", "_sum", "_created"),
-    "gauge": ("",),
-    "unknown": ("",),
+logger = logging.getLogger(__name__)
+
+# One sample of another source: its name as it is to be rendered, its kind, labels and value.
+Ready = tuple[str, str, Mapping[str, str], float]
+_KINDS: dict[str, Kind] = {
+    "counter": "counter", "gauge": "gauge", "summary": "summary", "histogram": "histogram",
+    "unknown": "unknown", "untyped": "unknown",
+}  # fmt: skip
+_BOUNDS = {"summary": "quantile", "histogram": "le"}
+_LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
+_OF_A_TIMING = (".count", ".sum_s")
+_ENDS_OF_PARTS = tuple(f".{part}" for part in TIMING_PARTS)
+# Families that a warning names.
+_NAMED = 3
+# What a scrape says besides the series; nobody else may call a metric so.
+_OURS = {
+    "outrider_dashboard_redis_up": "1 when Redis answered this scrape.",
+    "outrider_row_timestamp_seconds": "Start of the tick of a host's newest row.",
+    "outrider_alert_firing": "An alert that fires; series is what it watches.",
+    "outrider_exposition_source_up": "1 when a source beside the rows could be read.",
+    "outrider_exposition_series": "Series of this scrape; a summary counts once.",
+    "outrider_exposition_overflow_series": "Series folded into the label overflow.",
+    "outrider_exposition_family_overflow_series": "Series folded, by family.",
+    "outrider_exposition_refused_samples": "Values that the format can't say, and double ones.",
 }
 
-Labels = dict[str, str]
-
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One value of a metric; a summary has its count besides."""
+class Other:
+    """A source beside our rows, such as Celery's events. ``samples`` may block, and may fail."""
 
     name: str
-    kind: str
-    labels: Labels
-    value: float
-    count: float | None = None
-    help: str = ""
+    samples: Callable[[], Iterable[Ready]]
 
 
-@dataclass(slots=True)
-class _Families:
-    """The metrics of one scrape, free of clashes. ``dropped`` counts what was left out."""
+class Exposition:
+    """Renders scrapes. Keeps what makes the next one cheap; one scrape at a time."""
 
-    kept: dict[str, list[Sample]] = field(default_factory=dict)
-    _taken: dict[str, str] = field(default_factory=dict)
-    _labels: set[tuple[str, ...]] = field(default_factory=set)
-    dropped: int = 0
+    def __init__(self, *, limits: Cardinality | None = None) -> None:
+        self._families = Families(reserved=_OURS)
+        self._limits = limits or Cardinality()
+        self._lock = threading.Lock()
+        self._warned: set[str] = set()
+        self._out: dict[str, int] = {}
 
-    def add(self, sample: Sample) -> None:
-        names = [sample.name + suffix for suffix in _SUFFIXES[sample.kind]]
-        owner = f"{sample.kind} {sample.name} {[*sample.labels]}"
-        mark = (sample.name, *sample.labels.values())
-        clash = any(self._taken.get(name, owner) != owner for name in names)
-        if _absurd(sample) or clash or mark in self._labels or len(self._labels) >= MOST_SAMPLES:
-            self.dropped += 1
-            return
-        self._taken.update(dict.fromkeys(names, owner))
-        self._labels.add(mark)
-        self.kept.setdefault(sample.name, []).append(sample)
+    def render(
+        self,
+        rows: Iterable[Row],
+        alerts: Iterable[dict[str, Any]],
+        *,
+        reachable: bool,
+        accept: str = "",
+        others: Iterable[Other] = (),
+    ) -> tuple[bytes, str]:
+        """Return ``(body, content type)``: OpenMetrics when ``accept`` asks for it, else text."""
+        content = openmetrics.content_type(accept)
+        with self._lock:
+            self._limits.begin()
+            scrape = _Scrape(self._families, self._limits)
+            scrape.ours("dashboard_redis_up", float(reachable))
+            for row in rows:
+                scrape.row(row)
+            for alert in alerts:
+                scrape.alert(alert)
+            for other in others:
+                scrape.other(other)
+            self._out = self._limits.out
+            scrape.of_itself(self._out)
+            self._warn()
+            return openmetrics.text(scrape.held.items(), content), content
 
+    def notices(self) -> list[str]:
+        """Return what an operator should know of the last scrape; nothing while all is well."""
+        if not self._out:
+            return []
+        most = sorted(self._out, key=lambda family: -self._out[family])[:_NAMED]
+        more = ", ..." if len(self._out) > _NAMED else ""
+        text = (
+            f"/metrics has more series than it may: {sum(self._out.values())} of"
+            f" {', '.join(most)}{more} are folded into the label overflow."
+            " Count by fewer names, or drop what nobody reads."
+        )
+        return [text]
 
-def samples(row: Row) -> Iterator[Sample]:
-    """Yield a row's samples, the built-in ones first: they stay when there are too many.
-
-    >>> from outrider.samples import Row
-    >>> [(s.name, s.labels) for s in samples(Row("a", 0.0, {"bot.c.uptime_s": 9.0}))]
-    [('outrider_bot_uptime_seconds', {'host': 'a', 'bot': 'c'})]
-    """
-    # A series that the row has not comes as NaN.
-    there = {name for name, value in row.values.items() if not math.isnan(value)}
-    timings = {
-        name.removesuffix(".sum_s")
-        for name in there
-        if name.endswith(".sum_s") and name.removesuffix(".sum_s") + ".count" in there
-    }
-    in_timing = {timing + end for timing in timings for end in (".count", ".sum_s")}
-    for name in sorted(there - in_timing, key=lambda name: (not _BUILT_IN.fullmatch(name), name)):
-        yield _plain(row, name)
-    for timing in sorted(timings):
-        metric, labels = _named(row.host, timing)
-        total_s, count = row.values[f"{timing}.sum_s"], row.values[f"{timing}.count"]
-        yield Sample(f"{metric}_seconds", "summary", labels, total_s, count, help=_help(timing))
-
-
-def render(
-    rows: Iterable[Row], alerts: Iterable[dict[str, Any]], *, reachable: bool, accept: str
-) -> tuple[bytes, str]:
-    """Return ``(body, content type)``: OpenMetrics when ``accept`` asks for it, else plain text."""
-    from prometheus_client.exposition import choose_encoder
-
-    families = _Families()
-    rows = list(rows)
-    families.add(
-        Sample("outrider_dashboard_redis_up", "gauge", {}, float(reachable), help="Redis answers.")
-    )
-    for sample in (*_alert_samples(alerts), *(s for row in rows for s in samples(row))):
-        families.add(sample)
-    dropped = Sample(
-        "outrider_dashboard_dropped_samples", "gauge", {}, families.dropped,
-        help="Samples left out of this scrape: names that clash, or too many.",
-    )  # fmt: skip
-    families.kept[dropped.name] = [dropped]
-    encode: Callable[[Any], bytes]
-    encode, content_type = choose_encoder(accept)
-    return encode(_Collected(families)), content_type
+    def _warn(self) -> None:
+        fresh = self._out.keys() - self._warned
+        if fresh:
+            self._warned |= fresh
+            logger.warning("%s", self.notices()[0])
 
 
-@dataclass(frozen=True, slots=True)
-class _Collected:
-    """What the encoders ask: something with ``collect()``."""
+class _Scrape:
+    """The families of one scrape."""
 
-    families: _Families
+    def __init__(self, families: Families, limits: Cardinality) -> None:
+        self.held: dict[Family, dict[str, dict[str, float]]] = {}
+        self._families = families
+        self._limits = limits
+        self._refused = 0
 
-    def collect(self) -> Iterator[Any]:
-        from prometheus_client import metrics_core
+    def row(self, row: Row) -> None:
+        """Add a host's row."""
+        values, host, place_of = row.values, row.host, self._families.of
+        for series, value in values.items():
+            timed = False
+            if series.endswith(_ENDS_OF_PARTS):
+                timing = series.rpartition(".")[0]
+                timed = all(timing + part in values for part in _OF_A_TIMING)
+            self._add(place_of(host, series, timed=timed), value)
+        self.ours("row_timestamp_seconds", row.at_s, host=row.host)
 
-        kinds = {
-            "counter": metrics_core.CounterMetricFamily,
-            "summary": metrics_core.SummaryMetricFamily,
-            "gauge": metrics_core.GaugeMetricFamily,
-            "unknown": metrics_core.UnknownMetricFamily,
-        }
-        for name, held in self.families.kept.items():
-            labels = list(held[0].labels)
-            family: Any = kinds[held[0].kind](name, held[0].help or name, labels=labels)
-            for sample in held:
-                given = [sample.labels[label] for label in labels]
-                if sample.count is None:
-                    family.add_metric(given, sample.value)
-                else:
-                    family.add_metric(given, sample.count, sample.value)
-            yield family
-
-
-def _alert_samples(alerts: Iterable[dict[str, Any]]) -> Iterator[Sample]:
-    for alert in alerts:
+    def alert(self, alert: Mapping[str, Any]) -> None:
+        """Add an alert if it fires. Its instance is a series; ``instance`` is Prometheus' own."""
         if alert["state"] == "firing":
-            labels = {name: alert[name] for name in ("rule", "instance", "host", "severity")}
-            yield Sample("outrider_alert_firing", "gauge", labels, 1.0, help="An alert fires.")
+            named = {"rule": "rule", "instance": "series", "host": "host", "severity": "severity"}
+            labels = {label: str(alert[key]) for key, label in named.items()}
+            self._ready("outrider_alert_firing", "gauge", labels, 1.0)
+
+    def other(self, other: Other) -> None:
+        """Add what another source has; one that fails costs nothing but its own series."""
+        up = 1.0
+        try:
+            for ready in other.samples():
+                self._ready(*ready)
+        except Exception:
+            up = 0.0
+            logger.exception(
+                "The metrics of %s can't be read; the rest of the scrape is.", other.name
+            )
+        self.ours("exposition_source_up", up, source=other.name)
+
+    def of_itself(self, out: Mapping[str, int]) -> None:
+        """Add what this scrape says of itself."""
+        self.ours("exposition_series", float(sum(map(len, self.held.values()))))
+        self.ours("exposition_overflow_series", float(sum(out.values())))
+        self.ours("exposition_refused_samples", float(self._refused))
+        for family, count in sorted(out.items()):
+            self.ours("exposition_family_overflow_series", float(count), family=family)
+
+    def ours(self, name: str, value: float, **labels: str) -> None:
+        """Add a gauge of our own, limits or not: they are few, and the last to be missed."""
+        family = self._families.other(f"outrider_{name}", "gauge", "")
+        assert family, name  # reserved
+        self.held.setdefault(family, {})[written(tuple(labels.items()))] = {"": value}
+
+    def _ready(self, name: str, kind: str, labels: Mapping[str, str], value: float) -> None:
+        """Add a sample that has its name and labels already."""
+        wanted, base, part = _taken_apart(name, _KINDS.get(kind, "unknown"), labels)
+        bound = _BOUNDS.get(wanted, "")
+        pairs = tuple((label, str(given)) for label, given in labels.items() if label != bound)
+        family = self._families.other(base, wanted, f"{base}, of another source.")
+        if family is None or not all(_LABEL.fullmatch(label) for label, _ in pairs):
+            self._refused += 1
+            return
+        overflow = written(tuple((label, "overflow") for label, _ in pairs))
+        self._add(Place(family, written(pairs), part, overflow), value)
+
+    def _add(self, place: Place, value: float) -> None:
+        if math.isnan(value):  # measured and nothing there: Prometheus shows a gap
+            return
+        if _is_broken(place, value):
+            self._refused += 1
+            return
+        samples = self.held.get(place.family)
+        if samples is None:
+            samples = self.held[place.family] = {}
+        if self._limits.admits(place):
+            parts = samples.get(place.labels)
+            if parts is None:
+                samples[place.labels] = {place.part: value}
+            elif place.part in parts:
+                self._refused += 1
+            else:
+                parts[place.part] = value
+            return
+        parts = samples.setdefault(place.overflow, {})
+        parts[place.part] = self._limits.fold(place, value, parts.get(place.part))
 
 
-def _plain(row: Row, series: str) -> Sample:
-    metric, labels = _named(row.host, series)
-    kind = "gauge"
-    if is_counter(series):
-        kind, metric = "counter", metric.removesuffix("_total")
-    if metric.endswith("_s"):
-        metric = metric.removesuffix("_s") + "_seconds"
-    return Sample(metric, kind, labels, row.values[series], help=_help(series))
+def _taken_apart(name: str, kind: Kind, labels: Mapping[str, str]) -> tuple[Kind, str, str]:
+    """Return a sample's kind, family and part; of unknown kind when it does not fit its own.
+
+    >>> _taken_apart("celery_task_runtime_bucket", "histogram", {"le": "0.5"})
+    ('histogram', 'celery_task_runtime', '0.5')
+    """
+    bound = labels.get(_BOUNDS.get(kind, ""), "")
+    if kind == "counter" and name.endswith("_total"):
+        return kind, name.removesuffix("_total"), ""
+    if kind in _BOUNDS:
+        for part in ("count", "sum"):
+            if name.endswith(f"_{part}"):
+                return kind, name.removesuffix(f"_{part}"), part
+        if _is_number(bound):
+            return kind, name.removesuffix("_bucket"), bound
+    return ("gauge" if kind == "gauge" else "unknown"), name, ""
 
 
-def _named(host: str, series: str) -> tuple[str, Labels]:
-    labels = {} if host == keys.FLEET else {"host": records.clean(host)}
-    if queue := _QUEUE.fullmatch(series):
-        return "outrider_celery_queue_length", labels | {"queue": records.clean(queue[1])}
-    if bot := bot_of(series):
-        series = "bot." + series.split(".", 2)[-1]
-        labels["bot"] = records.clean(bot)
-    return "outrider_" + _ODD.sub("_", series).strip("_"), labels
-
-
-def _absurd(sample: Sample) -> bool:
-    """Tell what Prometheus would refuse a whole scrape for: a total that can't be one."""
-    if sample.kind not in ("counter", "summary"):
+def _is_number(text: str) -> bool:
+    try:
+        return not math.isnan(float(text))
+    except ValueError:
         return False
-    count = sample.count or 0.0
-    return sample.value < 0 or count < 0 or not count.is_integer()
 
 
-def _help(series: str) -> str:
-    bot = bot_of(series)
-    return f"Series {records.clean('bot.NAME.' + series.split('.', 2)[-1] if bot else series)}."
+def _is_broken(place: Place, value: float) -> bool:
+    """Tell whether OpenMetrics forbids a value: a total that fell below nought, half a count."""
+    kind, part = place.family.kind, place.part
+    if kind == "counter" or part == "sum":
+        return value < 0
+    if kind in ("summary", "histogram") and not (kind == "summary" and part != "count"):
+        return value < 0 or not float(value).is_integer()
+    return False

@@ -15,14 +15,16 @@ import redis
 from outrider.clock import SYSTEM, tick_at
 from outrider.store import keys
 from outrider.web import health, records, view
+from outrider.web.exposition import Exposition
 from outrider.web.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
     from outrider.clock import Clock
     from outrider.samples import Row
     from outrider.store.base import SeriesStore
+    from outrider.web.exposition import Other
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +32,26 @@ AWAY = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 
 class Source:
-    """Reads the fleet. ``address`` is how the server is called in what people read."""
+    """Reads the fleet. ``address`` is how the server is called in what people read.
+
+    ``others`` are what ``/metrics`` shows beside our rows.
+    """
 
     def __init__(
-        self, store: SeriesStore, client: redis.Redis, *, address: str, clock: Clock = SYSTEM
+        self,
+        store: SeriesStore,
+        client: redis.Redis,
+        *,
+        address: str,
+        clock: Clock = SYSTEM,
+        others: Sequence[Other] = (),
     ) -> None:
         self.store = store
         self.client = client
         self.address = address
         self.clock = clock
+        self.others = others
+        self.exposition = Exposition()
         self._lock = threading.Lock()
         self._known: dict[str, Any] | None = None
         self._away_since_s: float | None = None
@@ -52,7 +65,7 @@ class Source:
             except Exception as error:  # noqa: BLE001 - whatever it is, the page must stand
                 return self._last_known(now_s, error)
             self._note_back()
-            return self._known | {"problem": None}
+            return self._known | {"problem": None, "notices": self.exposition.notices()}
 
     def stamp(self) -> Hashable:
         """Return something cheap that changes when there is news: a new tick, report or event.
@@ -101,6 +114,7 @@ class Source:
             "fresh": False,
             "verdict": judged.shown(now_s),
             "problem": {"text": self._what(error), "since_s": self._away_since_s},
+            "notices": self.exposition.notices(),
         }
 
     def _note_back(self) -> None:

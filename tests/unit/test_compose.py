@@ -82,7 +82,39 @@ def test_the_schema_would_notice_a_mistake() -> None:
 
 
 def test_the_whole_stack_is_there() -> None:
-    assert {"valkey", "postgres", *OURS} == set(SERVICES)
+    started = {name for name, service in SERVICES.items() if "profiles" not in service}
+
+    assert {"valkey", "postgres", *OURS} == started
+
+
+def test_monitoring_is_started_only_when_asked_for() -> None:
+    optional = {
+        name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service
+    }
+
+    assert optional == {"prometheus": ["monitoring"], "grafana": ["monitoring"]}
+
+
+def test_files_that_monitoring_names_inside_are_mounted_there() -> None:
+    prometheus = yaml.safe_load((DOCKER / "prometheus/prometheus.yml").read_text("utf-8"))
+    provider = yaml.safe_load(
+        (DOCKER / "grafana/provisioning/dashboards/outrider.yml").read_text("utf-8")
+    )
+    source = yaml.safe_load(
+        (DOCKER / "grafana/provisioning/datasources/outrider.yml").read_text("utf-8")
+    )
+    targets = {target for _, target in mounts(SERVICES["prometheus"])}
+    (job,) = prometheus["scrape_configs"]
+
+    assert set(prometheus["rule_files"]) <= targets
+    assert Path(job["authorization"]["credentials_file"]).name in SERVICES["prometheus"]["secrets"]
+    assert job["static_configs"] == [{"targets": ["dashboard:8787"]}]
+    assert "8787" in SERVICES["dashboard"]["command"]
+    mounted = {target for _, target in mounts(SERVICES["grafana"])}
+    assert provider["providers"][0]["options"]["path"] in mounted
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert str(Path(home).parent) in mounted
+    assert source["datasources"][0]["url"] == "http://prometheus:9090"
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -10,6 +10,8 @@ import msgspec
 import pytest
 import redis
 
+from outrider.metrics import catalog
+from outrider.samples import Row
 from outrider.store import keys
 from outrider.store.memory import MemoryStore
 from outrider.web.app import assemble
@@ -20,8 +22,41 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
+    from outrider.web.exposition import Ready
+
 NOW_S = 1_800_000_005.0
 TOKEN = "token-of-a-test-0123456789"
+
+
+# As celery-exporter names them (danihodovic/celery-exporter): what its dashboards ask for.
+_TASK = {"name": "mybots.price", "hostname": "w@alpha", "queue_name": "celery"}
+CELERY: list[Ready] = [
+    *(
+        (f"celery_task_{what}_total", "counter", _TASK, 3.0)
+        for what in ("sent", "received", "started", "succeeded", "retried")
+    ),
+    ("celery_task_failed_total", "counter", _TASK | {"exception": "ValueError"}, 1.0),
+    ("celery_task_runtime_bucket", "histogram", _TASK | {"le": "+Inf"}, 3.0),
+    ("celery_task_runtime_bucket", "histogram", _TASK | {"le": "0.5"}, 2.0),
+    ("celery_task_runtime_count", "histogram", _TASK, 3.0),
+    ("celery_task_runtime_sum", "histogram", _TASK, 1.25),
+    ("celery_worker_up", "gauge", {"hostname": "w@alpha"}, 1.0),
+    ("celery_worker_tasks_active", "gauge", {"hostname": "w@alpha"}, 1.0),
+    ("celery_queue_length", "gauge", {"queue_name": "celery"}, 5.0),
+]
+
+
+def full_rows() -> list[Row]:
+    """Return a host's row and the fleet's, with every series of the catalogue."""
+    rows = [Row("alpha", NOW_S, {}), Row(keys.FLEET, NOW_S, {})]
+    for title, metrics in catalog.SECTIONS.items():
+        row = rows[title == "What no host owns"]
+        for metric in metrics:
+            names = metric.pattern.replace("{core}", "0").replace("{bot}", "canary")
+            name = names.replace("{", "a_").replace("}", "")
+            parts = [f"{name}.{part}" for part in catalog.TIMING_PARTS]
+            row.values.update(dict.fromkeys(parts if metric.kind == "timing" else [name], 1.0))
+    return rows
 
 
 class Shelf:

@@ -1,12 +1,13 @@
-"""The routes: the page, its live events, the same as JSON, metrics for Prometheus, and health."""
+"""The routes: the pages, live events, the same as JSON, series, Prometheus' metrics, and health."""
 
 from __future__ import annotations
 
 import json
 import urllib.parse
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import redis
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -14,6 +15,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from outrider.errors import BadArgument
 from outrider.store import connection
 from outrider.store.redis import RedisStore
 from outrider.web import access
@@ -21,6 +23,8 @@ from outrider.web.live import Live
 from outrider.web.source import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from starlette.requests import Request
 
 # nginx would hold frames back until its buffer is full.
@@ -54,6 +58,9 @@ def assemble(source: Source, *, token: str, flower_url: str | None = None) -> St
             Route("/", _page),
             Route("/events", _events),
             Route("/api/status", _status),
+            Route("/series", _series_page),
+            Route("/api/series", _series),
+            Route("/api/query", _query),
             Route("/metrics", _metrics),
             Route("/healthz", _healthz),
             Route("/readyz", _readyz),
@@ -62,14 +69,42 @@ def assemble(source: Source, *, token: str, flower_url: str | None = None) -> St
         middleware=[Middleware(access.Access, token=token)],
         exception_handlers={Exception: _broken},
     )
-    app.state.page = package.joinpath("templates/index.html").read_text("utf-8")
+    for page in ("index", "series"):
+        text = package.joinpath(f"templates/{page}.html").read_text("utf-8")
+        setattr(app.state, page, text)
     app.state.source = source
     app.state.live = Live(source, links=links)
     return app
 
 
 async def _page(request: Request) -> Response:
-    return HTMLResponse(request.app.state.page)
+    return HTMLResponse(request.app.state.index)
+
+
+async def _series_page(request: Request) -> Response:
+    return HTMLResponse(request.app.state.series)
+
+
+async def _series(request: Request) -> Response:
+    return await _told(request, request.app.state.source.series)
+
+
+async def _query(request: Request) -> Response:
+    return await _told(request, request.app.state.source.over)
+
+
+async def _told(request: Request, ask: Callable[[Mapping[str, str]], dict[str, Any]]) -> Response:
+    """Answer with what was asked as JSON, or with what is wrong about the question."""
+    live: Live = request.app.state.live
+    asked = dict(request.query_params)
+    status, answer = 200, {}
+    try:
+        answer = await live.in_thread(lambda: ask(asked))
+    except BadArgument as error:
+        status, answer = 400, {"error": str(error)}
+    except (redis.RedisError, OSError) as error:
+        status, answer = 503, {"error": request.app.state.source.problem(error)}
+    return Response(msgspec.json.encode(answer), status_code=status, media_type="application/json")
 
 
 async def _events(request: Request) -> Response:

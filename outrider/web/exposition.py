@@ -101,8 +101,8 @@ class Exposition:
         most = sorted(self._out, key=lambda family: -self._out[family])[:_NAMED]
         more = ", ..." if len(self._out) > _NAMED else ""
         text = (
-            f"/metrics has more series than it may: {sum(self._out.values())} of"
-            f" {', '.join(most)}{more} are folded into the label overflow."
+            "/metrics has more series than it may; folded into the label overflow:"
+            f" {sum(self._out.values())} of {', '.join(most)}{more}."
             " Count by fewer names, or drop what nobody reads."
         )
         return [text]
@@ -228,10 +228,10 @@ def _is_number(text: str) -> bool:
 
 
 def _is_broken(place: Place, value: float) -> bool:
-    """Tell whether OpenMetrics forbids a value: a total that fell below nought, half a count."""
+    """Tell whether a value can't be: a total below nought or without end, half a count."""
     kind, part = place.family.kind, place.part
     if kind == "counter" or part == "sum":
-        return value < 0
+        return value < 0 or math.isinf(value)
     if kind in ("summary", "histogram") and not (kind == "summary" and part != "count"):
         return value < 0 or not float(value).is_integer()
     return False

@@ -65,11 +65,14 @@ def text(families: Iterable[tuple[Family, Samples]], content: str) -> bytes:
 
 def _head(family: Family, *, is_open: bool) -> Iterator[str]:
     about = family.help.replace("\\", r"\\").replace("\n", r"\n")
+    name: str = family.name
+    kind: str = family.kind
     if is_open:
-        name, kind, about = family.name, family.kind, about.replace('"', r"\"")
-    else:
-        name = f"{family.name}_total" if family.kind == "counter" else family.name
-        kind = "untyped" if family.kind == "unknown" else family.kind
+        about = about.replace('"', r"\"")
+    elif kind == "counter":
+        name = f"{name}_total"
+    elif kind == "unknown":
+        kind = "untyped"
     yield f"# HELP {name} {about}"
     yield f"# TYPE {name} {kind}"
     if is_open and family.unit:

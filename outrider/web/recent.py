@@ -26,6 +26,7 @@ class Recent:
     at_s: float | None
     window: Window
     _columns: dict[str, int] = field(default_factory=dict)
+    _own: dict[str, list[str]] = field(default_factory=dict)
 
     def now(self, series: str) -> float | None:
         """Return the value at the newest tick; None when it is missing there or not finite."""
@@ -70,6 +71,14 @@ class Recent:
     def bots(self) -> list[str]:
         """Return the bots that spoke at the newest tick."""
         return sorted({bot for name in self.names() if (bot := bot_of(name))})
+
+    def own(self, bot: str) -> list[str]:
+        """Return the series of a bot at the newest tick, without ``bot.NAME.`` before them."""
+        if not self._own:
+            for name in self.names():
+                if (of := bot_of(name)) is not None:
+                    self._own.setdefault(of, []).append(name.split(".", 2)[-1])
+        return self._own.get(bot, [])
 
     def _column(self, series: str) -> NDArray[np.float64] | None:
         place = self._columns.get(series)

@@ -6,6 +6,7 @@ Every call blocks and belongs in a thread. Without Redis the last known state is
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
@@ -14,17 +15,18 @@ import redis
 
 from outrider.clock import SYSTEM, tick_at
 from outrider.store import keys
-from outrider.web import health, records, view
+from outrider.web import health, history, records, series, view
 from outrider.web.exposition import Exposition
 from outrider.web.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from outrider.clock import Clock
     from outrider.samples import Row
     from outrider.store.base import SeriesStore
     from outrider.web.exposition import Other
+    from outrider.web.history import Query
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,8 @@ AWAY = (redis.ConnectionError, redis.TimeoutError, OSError)
 class Source:
     """Reads the fleet. ``address`` is how the server is called in what people read.
 
-    ``others`` are what ``/metrics`` shows beside our rows.
+    ``others`` are what ``/metrics`` shows beside our rows; ``query`` answers for a series over a
+    range, from raw rows unless another one is given.
     """
 
     def __init__(
@@ -45,12 +48,14 @@ class Source:
         address: str,
         clock: Clock = SYSTEM,
         others: Sequence[Other] = (),
+        query: Query | None = None,
     ) -> None:
         self.store = store
         self.client = client
         self.address = address
         self.clock = clock
         self.others = others
+        self._query = query or functools.partial(history.query, store)
         self.exposition = Exposition()
         self._lock = threading.Lock()
         self._known: dict[str, Any] | None = None
@@ -98,6 +103,18 @@ class Source:
         """Return the alerts that are not inactive."""
         beats = records.heartbeats(self.client)
         return view.active_alerts(records.read(self.client, sorted(beats), beats))
+
+    def series(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        """Return which series there are. Raises BadArgument, redis.RedisError."""
+        return series.listing(self.store, asked, self.clock.now())
+
+    def over(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        """Return one series over a range. Raises BadArgument, redis.RedisError."""
+        return series.over(self.store, self._query, asked, self.clock.now())
+
+    def problem(self, error: Exception) -> str:
+        """Return what people read when an answer can't be had."""
+        return self._what(error)
 
     def _last_known(self, now_s: float, error: Exception) -> dict[str, Any]:
         if self._away_since_s is None:

@@ -6,12 +6,13 @@ analysis, no alerts) is shown as missing; the rest stands.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from outrider.clock import tick_at, tick_start
 from outrider.store import keys
-from outrider.web import recent, records, verdict
+from outrider.web import recent, records, verdict, work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +43,7 @@ _WORK = (
     "updates_total", "messages_total", "events_total", "handle_update.count", "requests_total",
     "jobs_total",
 )  # fmt: skip
+_CORE = re.compile(r"host\.cpu\.core\.(\d+)\.used_ratio")
 _FLOWS = {
     "disk_read_bytes_per_s": "host.disk.read_bytes_total",
     "disk_written_bytes_per_s": "host.disk.write_bytes_total",
@@ -169,6 +171,7 @@ def _host(host: str, rows: Recent, kept: Records, moment: _Moment) -> dict[str, 
             {"series": found.series, "value": found.value, "since_s": found.since_s}
             for found in report.anomalies
         ],
+        "cores": _cores(rows),
         **{name: rows.now(series) for name, series in _GAUGES.items()},
         **{name: rows.rate(series, RATE_S) for name, series in _FLOWS.items()},
         "charts": {
@@ -180,6 +183,12 @@ def _host(host: str, rows: Recent, kept: Records, moment: _Moment) -> dict[str, 
             },
         },
     }
+
+
+def _cores(rows: Recent) -> list[float | None]:
+    """Return how busy each core is, in the kernel's order."""
+    found = {int(core[1]): core[0] for name in rows.names() if (core := _CORE.fullmatch(name))}
+    return [rows.now(found[core]) for core in sorted(found)]
 
 
 def _bots(
@@ -214,6 +223,7 @@ def _bot(
         "name": records.clean(word.name),
         "bot": word.bot or word.name,
         "host": host["name"],
+        "host_key": host["key"],
         "state": word.state if known else "unknown",
         "health": health,
         "reason": word.reason,
@@ -229,6 +239,7 @@ def _bot(
             for name in ("cpu_ratio", "rss_bytes", "loop_lag_s", "threads", "fds")
         },
         "updates_per_min": _per_minute(prefix, rows, moment),
+        **work.of(rows, word.name, over_s=max(RATE_S, 2 * moment.interval_s)),
         "sparks": {
             name: rows.points(
                 prefix + series, end_s=moment.end_s, step_s=moment.interval_s, count=SPARK_POINTS

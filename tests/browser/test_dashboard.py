@@ -105,7 +105,7 @@ def test_an_empty_fleet_says_what_to_run(page: Page) -> None:
 
 def test_the_table_sorts_by_keyboard(well: Fleet, page: Page) -> None:
     well.bots({"name": "canary", "state": "ready"}, {"name": "echo", "state": "failed"})
-    names = page.locator("#bots td.bot b")
+    names = page.locator("#bots td.bot a")
     expect(names).to_have_text(["echo", "canary"])
     page.get_by_role("button", name="Bot", exact=True).press("Enter")
     expect(names).to_have_text(["canary", "echo"])

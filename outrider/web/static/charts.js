@@ -28,7 +28,7 @@ export function range(from, least) {
 
 export function spark(box, yRange, { bare = false } = {}) {
   const plot = new uPlot({
-    width: 92, height: 26, padding: [3, 1, 2, 1], legend: { show: false }, cursor: { show: false },
+    width: 76, height: 26, padding: [3, 1, 2, 1], legend: { show: false }, cursor: { show: false },
     axes: [{ show: false }, { show: false }],
     scales: { x: { time: false }, y: { range: yRange } },
     series: [{}, line(1.3, 3, bare)],
@@ -38,7 +38,7 @@ export function spark(box, yRange, { bare = false } = {}) {
 
 export function chart(box, { yRange, tick, onCursor }) {
   const plot = new uPlot({
-    width: Math.max(120, box.clientWidth), height: box.clientHeight || 92, padding: [6, 4, 0, 0],
+    width: Math.max(120, box.clientWidth), height: box.clientHeight || 92, padding: [6, 16, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, sync: { key: "hosts" }, points: { size: 7 } },
     scales: { x: { time: true }, y: { range: yRange } },
@@ -61,6 +61,53 @@ export function chart(box, { yRange, tick, onCursor }) {
     [values.map((_, at) => end - (values.length - at) * step), values]);
 }
 
+// A line of means in the band from the least to the greatest, so that no spike hides in a mean.
+export function band(box, { tick, onCursor, onZoom, onReset }) {
+  const edge = { width: 1, stroke: () => css("--band"), points: { show: false }, spanGaps: false };
+  const plot = new uPlot({
+    width: Math.max(120, box.clientWidth), height: box.clientHeight || 180, padding: [8, 18, 0, 0],
+    legend: { show: false },
+    cursor: { y: false, drag: { x: true, y: false, setScale: false }, sync: { key: "series" }, points: { size: 6 } },
+    scales: { x: { time: true, range: (u, low, high) => u.wanted ?? [low, high] }, y: { range: near } },
+    series: [{}, edge, edge, { ...line(1.5, 4, true) }],
+    bands: [{ series: [1, 2], fill: () => css("--band") }],
+    axes: [
+      { size: 24, gap: 7, font: FONT, space: 74, stroke: () => css("--muted"),
+        values: (_plot, splits, _axis, _space, step) => splits.map((at) => (step >= 86400 ? day(at) : step >= 3600 * 6 ? `${day(at)} ${clockTime(at)}` : clockTime(at))),
+        grid: { show: false }, ticks: { show: false } },
+      { size: 66, gap: 4, font: FONT, space: 30, stroke: () => css("--muted"),
+        values: (_plot, splits) => splits.map(tick),
+        grid: { stroke: () => css("--grid"), width: 1 }, ticks: { show: false } },
+    ],
+    hooks: {
+      setCursor: [(u) => onCursor(u.cursor.idx)],
+      setSelect: [(u) => {
+        if (u.select.width > 8) onZoom(u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x"));
+        u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+      }],
+    },
+  }, [[0], [null], [null], [null]], box);
+  box.addEventListener("dblclick", onReset);
+  const resized = new ResizeObserver(() => {
+    if (box.clientWidth) plot.setSize({ width: box.clientWidth, height: box.clientHeight });
+  });
+  resized.observe(box);
+  const held = keep({ box, plot, last: "" }, ({ times_s, low, high, mean, start_s, end_s }) => {
+    plot.wanted = [start_s, end_s];
+    return times_s.length ? [times_s, high, low, mean] : [[start_s], [null], [null], [null]];
+  });
+  return { show: held.show, remove() { resized.disconnect(); held.remove(); } };
+}
+
+function near(_plot, low, high) {
+  if (low == null) return [0, 1];
+  if (low === high) return low === 0 ? [0, 1] : [Math.min(0, low * 1.1), Math.max(0, high * 1.1)];
+  const room = (high - low) * 0.08;
+  // From nought where that shows the shape as well.
+  return [low >= 0 && low < high * 0.6 ? 0 : low - room, high + room];
+}
+
+const day = (atS) => new Date(atS * 1000).toLocaleDateString("en-GB", { day: "numeric", month: "short" });
 const clockTime = (atS) => new Date(atS * 1000).toTimeString().slice(0, 5);
 
 function keep(held, columns) {

@@ -2,27 +2,16 @@
 // goes in as text; no markup is ever built from it.
 
 import * as charts from "./charts.js";
+import { $, el, text } from "./dom.js";
 import * as format from "./format.js";
 import { follow } from "./stream.js";
 
-const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 
 let frame = null;
 let receivedAt = 0;
 let connection = "connecting";
 let sorting = { key: null, up: true };
-
-function el(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
-
-function text(node, words) {
-  if (node.textContent !== words) node.textContent = words;
-}
 
 function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
@@ -93,7 +82,7 @@ function showAge() {
   const words = {
     lost: "The connection to the dashboard is lost; trying again. What you see is from before.",
     locked: "This page may not see the fleet any more. Open the address that outrider up printed.",
-  }[connection] ?? frame.problem?.text ?? (frame.damaged ? `${frame.damaged} records can't be read and are left out.` : "");
+  }[connection] ?? frame.problem?.text ?? [...frame.notices, frame.damaged ? `${frame.damaged} records can't be read and are left out.` : ""].filter(Boolean).join(" ");
   $("banner").hidden = !words;
   text($("banner"), words);
 }
@@ -170,10 +159,40 @@ function metricNode(metric) {
   };
 }
 
+function coresNode() {
+  const node = el("div", { class: "cores", role: "img" });
+  return { node, show({ cores }) {
+    node.hidden = !cores.length;
+    while (node.children.length > cores.length) node.lastElementChild.remove();
+    while (node.children.length < cores.length) {
+      const svg = document.createElementNS(SVG, "svg");
+      svg.setAttribute("viewBox", "0 0 10 10");
+      svg.setAttribute("preserveAspectRatio", "none");
+      for (const name of ["room", "busy"]) {
+        const rect = document.createElementNS(SVG, "rect");
+        for (const [key, given] of Object.entries({ class: name, width: 10, height: 10 })) rect.setAttribute(key, given);
+        svg.append(rect);
+      }
+      node.append(svg);
+    }
+    cores.forEach((used, place) => {
+      const busy = node.children[place].lastElementChild;
+      busy.setAttribute("y", 10 - 10 * (used ?? 0));
+      busy.setAttribute("height", 10 * (used ?? 0));
+    });
+    node.title = cores.map((used, place) => `core ${place}: ${format.percent(used)}`).join(", ");
+    node.setAttribute("aria-label", `CPU by core: ${cores.map(format.percent).join(", ")}`);
+  } };
+}
+
 function hostNode() {
   const svg = icon("unknown");
   const [name, age, flows, says] = [el("h3"), el("span", { class: "word" }), el("span", { class: "flows" }), el("p", { class: "says" })];
   const metrics = METRICS.map(metricNode);
+  const cores = coresNode();
+  metrics[0].node.append(cores.node);
+  const link = el("a");
+  name.append(link);
   const node = el("article", { class: "host" }, el("header", {}, svg, name, age, flows), says,
     el("div", { class: "charts" }, ...metrics.map((metric) => metric.node)));
   return {
@@ -182,7 +201,9 @@ function hostNode() {
       const shown = host.fresh ? known(host.state, STATES) : "unknown";
       state(node, shown);
       setIcon(svg, shown);
-      text(name, host.name);
+      text(link, host.name);
+      link.href = seriesOf(host.key, "host.");
+      cores.show(host);
       text(age, host.fresh ? { ok: "healthy", warning: "warning", critical: "critical" }[shown] ?? "measured"
         : host.at_s ? `silent since ${format.time(host.at_s)}` : "nothing measured yet");
       node.toggleAttribute("data-old", !host.fresh);
@@ -198,6 +219,7 @@ function hostNode() {
 
 // -- bots
 
+const seriesOf = (host, match) => `/series?${new URLSearchParams({ host, match })}`;
 const RANK = { critical: 0, warning: 1, unknown: 2, off: 3, ok: 4 };
 const COLUMNS = [
   { key: "state", label: "State", by: (b) => RANK[b.health] ?? 2 },
@@ -207,7 +229,11 @@ const COLUMNS = [
   { key: "cpu_ratio", label: "CPU", show: format.percent, spark: "cpu", y: charts.range("zero", 0.05) },
   { key: "rss_bytes", label: "Memory", show: format.bytes, spark: "rss", y: charts.range("near"), bare: true },
   { key: "loop_lag_s", label: "Loop lag", show: format.duration, spark: "loop_lag", y: charts.range("zero", 0.02) },
+  { key: "handler_s", label: "Handler p95", show: format.duration,
+    note: (b) => (b.handler ? `${b.handler.replace(/^handler\./, "")}${b.handler_part === "max" ? ", longest" : ""}` : "") },
   { key: "updates_per_min", label: "Work/min", show: format.number },
+  { key: "api_per_min", label: "API/min", show: format.number,
+    note: (b) => (b.api_limited_per_min ? `${format.number(b.api_limited_per_min)} limited` : "") },
   { key: "heartbeat_age_s", label: "Heartbeat", show: format.duration },
 ];
 
@@ -235,10 +261,11 @@ function cellNode(column) {
     } };
   }
   if (column.key === "bot") {
-    const [name, host, reason] = [el("b"), el("small"), el("small", { class: "reason" })];
+    const [name, host, reason] = [el("a"), el("small"), el("small", { class: "reason" })];
     const node = el("td", { class: "bot" }, name, " ", host, reason);
     return { node, show(bot) {
       text(name, bot.name);
+      name.href = seriesOf(bot.host_key, `bot.${bot.name}.`);
       text(host, bot.host);
       const words = bot.health === "ok" ? "" : [bot.reason, bot.since_s ? `since ${format.time(bot.since_s)}` : ""].filter(Boolean).join(", ");
       reason.hidden = !words;
@@ -248,8 +275,12 @@ function cellNode(column) {
   const value = el("span");
   const node = el("td", { class: column.spark ? "num trend" : "num", "data-label": column.label });
   if (!column.spark) {
-    node.append(value);
-    return { node, show: (bot) => text(value, column.show(bot[column.key])) };
+    const note = column.note ? el("small") : null;
+    node.append(value, ...(note ? [note] : []));
+    return { node, show(bot) {
+      text(value, column.show(bot[column.key]));
+      if (note) { text(note, column.note(bot)); note.title = note.textContent; }
+    } };
   }
   const box = el("div", { class: "spark", "aria-hidden": "true" });
   const plot = charts.spark(box, column.y, { bare: column.bare });
@@ -341,7 +372,7 @@ function showShared() {
   ] : [];
   keyed($("redis"), facts, (fact) => fact[0], factNode);
   keyed($("queues"), queues, (queue) => queue.name, queueNode);
-  keyed($("database"), database.map((one) => [one.name, format.bySeries(one.name, one.value)]), (fact) => fact[0], factNode);
+  keyed($("database"), database.map((one) => [one.name.replace(/^server\./, "").replace(/_s$/, "").replace(/[._]/g, " "), format.bySeries(one.name, one.value)]), (fact) => fact[0], factNode);
   $("queues-part").hidden = !queues.length;
   $("database-part").hidden = !database.length;
   $("shared-empty").hidden = Boolean(facts.length || queues.length || database.length);

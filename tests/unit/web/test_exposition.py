@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
@@ -193,8 +193,8 @@ def test_infinities_are_written_as_prometheus_reads_them() -> None:
 
 
 def test_a_total_that_can_not_be_one_is_counted_as_refused() -> None:
-    broken = {"bot.c.a_total": -1.0, "bot.c.t.count": 1.5, "bot.c.t.sum_s": 2.0}
-    assert values(Row("a", 0.0, broken))["outrider_exposition_refused_samples", ""] == 2.0
+    broken = {"bot.c.a_total": -1.0, "bot.c.t.count": 1.5, "bot.c.t.sum_s": math.inf}
+    assert values(Row("a", 0.0, broken))["outrider_exposition_refused_samples", ""] == 3.0
 
 
 # -- limits
@@ -371,6 +371,7 @@ _SERIES = st.lists(_PART | _KNOWN, min_size=1, max_size=4).map(
 
 
 @settings(max_examples=200, deadline=None)
+@example(names=["bot.c.0", "bot.c.count"], value=math.inf, limit=1)
 @given(
     st.lists(_SERIES, max_size=8, unique=True), st.floats(allow_nan=False), st.integers(1, 2_000)
 )

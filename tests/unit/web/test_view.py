@@ -220,3 +220,10 @@ def test_a_record_with_numbers_that_json_does_not_know_is_read(fleet: Fleet) -> 
     seen = look(fleet)
     assert (seen["damaged"], seen["hosts"][0]["anomalies"][0]["value"]) == (0, None)
     assert seen["hosts"][0]["verdict"].encode() == b"half   a pair"
+
+
+def test_cores_are_told_in_the_kernels_order(fleet: Fleet) -> None:
+    fleet.beat()
+    busy = {f"host.cpu.core.{core}.used_ratio": core / 16 for core in (10, 2, 0)}
+    fleet.series("alpha", busy | {"host.cpu.used_ratio": 0.5})
+    assert look(fleet)["hosts"][0]["cores"] == [0.0, 0.125, 0.625]

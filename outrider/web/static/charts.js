@@ -73,7 +73,7 @@ export function band(box, { tick, onCursor, onZoom, onReset }) {
     bands: [{ series: [1, 2], fill: () => css("--band") }],
     axes: [
       { size: 24, gap: 7, font: FONT, space: 74, stroke: () => css("--muted"),
-        values: (_plot, splits, _axis, _space, step) => splits.map((at) => (step >= 86400 ? day(at) : step >= 3600 * 6 ? `${day(at)} ${clockTime(at)}` : clockTime(at))),
+        values: (_plot, splits, _axis, _space, step) => splits.map((at) => (step >= 86400 || clockTime(at) === "00:00" ? day(at) : clockTime(at))),
         grid: { show: false }, ticks: { show: false } },
       { size: 66, gap: 4, font: FONT, space: 30, stroke: () => css("--muted"),
         values: (_plot, splits) => splits.map(tick),

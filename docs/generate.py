@@ -104,6 +104,10 @@ EXAMPLES: dict[str, Any] = {
     "bots.canary.needs": ["ledger"],
     "bots.canary.limits.memory": "300MiB",
     "bots.canary.limits.cpu": 0.5,
+    "celery.name": "shop",
+    "celery.broker": "redis://:PASSWORD@broker.internal:6379/0",
+    "celery.queues": ["payments", "mail"],
+    "celery.key_prefix": "shop:",
     "alert.name": "pool nearly empty",
     "alert.when": "bot.*.db.pool.used_ratio > 0.9 for 30s clear 0.7",
 }

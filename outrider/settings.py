@@ -47,6 +47,10 @@ BOT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 LONGEST_SOCKET_PATH = 100
 # A bot of that name could not be told from a part of the stack, or from all bots.
 RESERVED_NAMES = frozenset({"all", "beat", "dashboard", "flower", "valkey", "worker"})
+# Our own series are ``celery.queue...``, ``celery.tasks...``: an application can't be called so.
+RESERVED_APPS = frozenset(
+    {"outrider", "queue", "queues", "task", "tasks", "worker", "workers", "failures", "unacked"}
+)
 # Series of no single host are kept under this name (see ``store.keys``).
 _NO_HOST = "fleet"
 
@@ -138,6 +142,52 @@ class AlertSettings(_Table):
     name: str = Field(min_length=1, max_length=200, description="what people will read")
     when: str = Field(description="a condition, such as: bot.*.db.pool.used_ratio > 0.9 for 30s")
     severity: Literal["info", "warning", "critical"] = Field("warning", description="how bad it is")
+
+
+class CeleryAppSettings(_Table):
+    """Another Celery application to watch, by its broker: ``[[celery]]``."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="what its series are called"
+    )
+    broker: SecretStr = Field(description="its broker_url; Redis or Valkey")
+    queues: tuple[str, ...] = Field(
+        (), description="its queues; found through their bindings when none is named"
+    )
+    events: bool = Field(
+        default=True, description="count its tasks and see its workers by their events"
+    )
+    key_prefix: str = Field("", description="its global_keyprefix, if it has one")
+    separator: str = Field(
+        "\x06\x16", min_length=1, description="its transport option sep, if changed"
+    )
+    priority_steps: tuple[int, ...] = Field(
+        (0, 3, 6, 9), min_length=1, max_length=256, description="its priority_steps, if changed"
+    )
+    unacked_key: str = Field("unacked", min_length=1, description="its unacked_key, if changed")
+
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, name: str) -> str:
+        if name in RESERVED_APPS:
+            raise ValueError("this name is taken by Outrider's own series; choose another.")
+        return name
+
+    @field_validator("broker")
+    @classmethod
+    def _is_redis(cls, broker: SecretStr) -> SecretStr:
+        parts = urllib.parse.urlsplit(broker.get_secret_value())
+        if parts.scheme in ("amqp", "amqps", "pyamqp"):
+            raise ValueError(
+                "RabbitMQ can't be watched, only Redis and Valkey; take its queues from its own"
+                " Prometheus plugin."
+            )
+        if parts.scheme not in ("redis", "rediss", "redis+socket", "unix"):
+            raise ValueError(
+                "only Redis and Valkey can be watched; write it like"
+                " redis://:PASSWORD@host:6379/0, rediss://... or redis+socket:///path."
+            )
+        return broker
 
 
 class WebhookSettings(_Table):
@@ -245,6 +295,9 @@ class Settings(BaseSettings):
         default_factory=dict, description="changes to beat's table, by entry name"
     )
     bots: dict[str, BotSettings] = Field(default_factory=dict, description="the fleet")
+    celery: tuple[CeleryAppSettings, ...] = Field(
+        (), description="other Celery applications to watch"
+    )
     alert: tuple[AlertSettings, ...] = Field(
         (), description="alert rules besides the built-in ones"
     )
@@ -368,8 +421,12 @@ def _shown(loc: tuple[str | int, ...], value: object) -> object:
 
 
 def _misfits(raw: Mapping[str, Any], path: Path | None, text: str) -> Iterator[Problem]:
-    """Yield what is wrong with the bots and alerts as a whole, as far as they are well-formed."""
-    for loc, value, message, remedy in (*_bot_misfits(raw), *_alert_misfits(raw)):
+    """Yield what is wrong with tables as a whole, as far as they are well-formed."""
+    for loc, value, message, remedy in (
+        *_bot_misfits(raw),
+        *_doubled(raw, "alert", "rules"),
+        *_doubled(raw, "celery", "applications"),
+    ):
         key = ".".join(str(part) for part in loc)
         yield Problem(str(path or "settings"), key, value, message, remedy, toml.line_of(text, loc))
 
@@ -406,13 +463,13 @@ def _bot_misfits(raw: Mapping[str, Any]) -> Iterator[_Misfit]:
         yield ("bots", circle[0], "needs"), shown, "bots need each other in a circle.", "Break it."
 
 
-def _alert_misfits(raw: Mapping[str, Any]) -> Iterator[_Misfit]:
-    alerts = raw.get("alert", ())
+def _doubled(raw: Mapping[str, Any], table: str, what: str) -> Iterator[_Misfit]:
+    listed = raw.get(table, ())
     seen = set()
-    for place, alert in enumerate(alerts if isinstance(alerts, list | tuple) else ()):
-        name = alert.get("name") if isinstance(alert, dict) else None
+    for place, entry in enumerate(listed if isinstance(listed, list | tuple) else ()):
+        name = entry.get("name") if isinstance(entry, dict) else None
         if name in seen:
-            yield ("alert", place, "name"), str(name), "two rules have this name.", "Rename one."
+            yield (table, place, "name"), str(name), f"two {what} have this name.", "Rename one."
         if isinstance(name, str):
             seen.add(name)
 

@@ -27,11 +27,18 @@ class Lease:
     """One beat's claim on the schedule. Methods raise redis.RedisError when Redis is away."""
 
     def __init__(
-        self, client: redis.Redis, *, ttl_s: float = TTL_S, holder: str | None = None
+        self,
+        client: redis.Redis,
+        *,
+        ttl_s: float = TTL_S,
+        holder: str | None = None,
+        key: str = keys.LEASE,
+        token_key: str = keys.TOKEN,
     ) -> None:
         self.holder = holder or f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.token = 0
         self._ttl_ms = int(ttl_s * 1000)
+        self._key, self._token_key = key, token_key
         scripts = resources.files("outrider.schedules")
         self._take = client.register_script(scripts.joinpath("lease.lua").read_text("utf-8"))
         self._claim = client.register_script(scripts.joinpath("claim.lua").read_text("utf-8"))
@@ -39,7 +46,7 @@ class Lease:
 
     def hold(self) -> bool:
         """Take or renew the lease. Tell whether it is ours; ``token`` is set then."""
-        answer = self._take(keys=[keys.LEASE, keys.TOKEN], args=[self.holder, self._ttl_ms])
+        answer = self._take(keys=[self._key, self._token_key], args=[self.holder, self._ttl_ms])
         self.token = int(cast("int", answer))
         return self.token > 0
 
@@ -49,12 +56,12 @@ class Lease:
         The first tick ever of a ``patient`` entry is passed over.
         """
         answer = self._claim(
-            keys=[keys.LEASE, keys.TICKS, keys.MISSED],
+            keys=[self._key, keys.TICKS, keys.MISSED],
             args=[self.holder, entry, tick, now_s, int(patient)],
         )
         return int(cast("int", answer)) == 1
 
     def release(self) -> None:
         """Give the lease up, so that a successor need not wait."""
-        if self._client.get(keys.LEASE) == self.holder.encode():
-            self._client.delete(keys.LEASE)
+        if self._client.get(self._key) == self.holder.encode():
+            self._client.delete(self._key)

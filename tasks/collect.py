@@ -154,7 +154,10 @@ def _fleet_values(ctx: Context, ages: dict[str, float]) -> dict[str, float]:
     values |= {f"fleet.host.{name}.silent": float(quiet) for name, quiet in silent.items()}
     names = [*queues.SHARED, *(queues.of_host(name) for name in ages)]
     try:
-        values |= redis_metrics.collect(ctx.redis) | celery_metrics.collect(ctx.redis, names)
+        values |= redis_metrics.collect(ctx.redis) | celery_metrics.collect(
+            ctx.redis, names, apps=[app.name for app in ctx.settings.celery],
+            now_s=ctx.clock.now(), interval_s=ctx.settings.interval_s,
+        )  # fmt: skip
     except redis.ResponseError:  # no permission to ask: the rest still counts
         values["redis.up"] = 1.0
     return values | _database_values(ctx)

@@ -26,3 +26,4 @@ app.add_defaults(_configuration)
 app.steps["consumer"].update(
     ("outrider.workers.lifecycle:VisibilityStep", "outrider.workers.lifecycle:DeadlineStep")
 )
+app.steps["worker"].add("outrider.workers.celery_observer:CeleryStep")

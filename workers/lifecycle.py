@@ -24,6 +24,8 @@ from celery import bootsteps
 from celery.utils.log import get_logger
 from celery.worker import state as worker_state
 
+from outrider.metrics import celery_workers
+from outrider.metrics.celery_counts import OWN
 from outrider.store import keys
 from outrider.tasks import context
 
@@ -59,7 +61,21 @@ class VisibilityStep(bootsteps.StartStopStep):
                 if held:
                     pipe.zadd(channel.unacked_index_key, dict.fromkeys(held, now), xx=True)
                 pipe.zadd(keys.HOSTS, {host: now})
+                pipe.hset(keys.celery(OWN, "workers"), consumer.hostname, record(consumer, now))
                 pipe.execute()
+
+
+def record(consumer: Any, now_s: float) -> str:
+    """Return what this worker says of itself, as other applications' workers do by event."""
+    return celery_workers.encode(
+        celery_workers.Worker(
+            pid=os.getpid(), at_s=now_s, every_s=EXTEND_EVERY_S,
+            active=len(worker_state.active_requests),
+            processes=int(consumer.controller.concurrency or 0),
+            queues=tuple(sorted(queue.name for queue in consumer.task_consumer.queues)),
+            processed=worker_state.all_total_count[0],
+        )
+    )  # fmt: skip
 
 
 class DeadlineStep(bootsteps.StartStopStep):

@@ -16,6 +16,7 @@ from celery import signals
 from outrider import settings as settings_module
 from outrider.sdk.bot import announce
 from outrider.store import queues
+from outrider.workers import tally
 from outrider.workers.app import app
 
 # Flower keeps this many tasks in memory; its own default of 100,000 takes 380 MiB when reached.
@@ -47,6 +48,7 @@ def worker(*, concurrency: int | None = None, loglevel: str = "INFO") -> None:
 def beat(*, loglevel: str = "INFO") -> None:
     """Run beat until it is told to stop. Blocks. Any number of them may run; one schedules."""
     app.conf.include = ()  # it sends tasks by name and needs none of their code
+    tally.count_sent()
     signals.beat_init.connect(_announce_beat, weak=False)
     app.Beat(loglevel=loglevel, quiet=True).run()
 

@@ -29,6 +29,17 @@
 | ``or:validation:newest`` | the run whose report is the newest |
 | ``or:validation:ts:...`` | as ``or:ts``: rows of a validation's own, for as long as it runs |
 | ``or:tune:{what}`` | JSON: the newest tuning report |
+| ``or:celery:apps`` | sorted set: Celery application -> when something was last written of it |
+| ``or:celery:{app}:counts`` | hash: kind, task, worker, queue and exception -> count |
+| ``or:celery:{app}:runtimes:{tick}`` | hash: task and sketch bucket -> tasks that ended in a tick |
+| ``or:celery:{app}:workers`` | hash: worker -> JSON: its newest heartbeat |
+| ``or:celery:{app}:receiver`` | JSON: whether somebody hears this application's events |
+| ``or:celery:{app}:look`` | JSON: the newest look at this application's queues |
+| ``or:celery:{app}:heads`` | hash: list in the broker -> since when its messages wait |
+| ``or:celery:{app}:open`` | hash: worker that counts and has not ended -> its pid |
+| ``or:celery:{app}:shown`` | set: tasks and exceptions that have series of their own |
+| ``or:celery:{app}:lease`` / ``or:celery:{app}:token`` | who watches it / fencing token |
+| ``or:celery:batch:{writer}`` | the last batch of counts that a process added |
 | ``or:cache:...`` | values and usage of caches (see ``outrider.cache``) |
 """
 
@@ -48,6 +59,7 @@ MISSED = "or:beat:missed"
 DEAD = "or:dead"
 VALIDATION_NEWEST = "or:validation:newest"
 VALIDATION_SERIES = "or:validation:ts"
+CELERY_APPS = "or:celery:apps"
 FLEET = "fleet"  # the name under which series of no single host are kept
 
 
@@ -114,3 +126,18 @@ def validation(run: str) -> str:
 def tuning(what: str) -> str:
     """Return the key of a tuning report."""
     return f"or:tune:{what}"
+
+
+def celery(app: str, what: str) -> str:
+    """Return a key of a Celery application: ``counts``, ``workers``, ``look``, ..."""
+    return f"or:celery:{app}:{what}"
+
+
+def celery_runtimes(app: str, tick: int) -> str:
+    """Return the key of the runtimes of the tasks that ended in a tick."""
+    return f"or:celery:{app}:runtimes:{tick}"
+
+
+def celery_batch(writer: str) -> str:
+    """Return the key of the last batch of counts that a process added."""
+    return f"or:celery:batch:{writer}"

@@ -8,8 +8,9 @@ line now was the 40th then, 40 were taken.
 
 A *step* ``(position, seen_s)`` says: who stands at that position or nearer to the exit was there
 at ``seen_s``. The oldest step that still stands bounds the age of the message next in line. The
-marks are those of the ``NEAR`` next in line and of every ``NEAR``-th behind, so that one of them is
-found again unless more than ``NEAR * FAR`` were taken between two looks; then counting begins anew.
+marks are those of the ``NEAR`` next in line, of every ``NEAR``-th behind, and of the last, so that
+one of them is found again unless more than ``NEAR * FAR`` were taken between two looks; then
+counting begins anew.
 """
 
 from __future__ import annotations
@@ -30,22 +31,29 @@ class Line(msgspec.Struct, array_like=True):
 
 
 def look(
-    before: Line | None, near: list[str], far: list[str], length: int, *, now_s: float
+    before: Line | None,
+    near: list[str],
+    far: list[str],
+    last: str,
+    *,
+    length: int,
+    now_s: float,
 ) -> tuple[Line, float]:
     """Return the line as it is now, and for how many seconds at least its first has waited.
 
-    >>> line, age_s = look(None, ["a", "b"], [], 2, now_s=100.0)
-    >>> line, age_s = look(line, ["b", "c"], [], 2, now_s=110.0)  # a was taken, c came
+    >>> line, age_s = look(None, ["a", "b"], [], "b", length=2, now_s=100.0)
+    >>> line, age_s = look(line, ["b", "c"], [], "c", length=2, now_s=110.0)  # a was taken, c came
     >>> age_s
     10.0
-    >>> look(line, ["c"], [], 1, now_s=120.0)[1]
+    >>> look(line, ["c"], [], "c", length=1, now_s=120.0)[1]
     10.0
     """
     steps = _left(before, near, length)
     steps.append((length, now_s))
     if len(steps) > MOST_STEPS:  # fewer steps are a coarser bound, and still one
         steps = [steps[0], *steps[1:-1:2], steps[-1]]
-    marks = {mark: place * NEAR for place, mark in enumerate(far, start=1) if mark}
+    marks = {last: length - 1} if last else {}
+    marks |= {mark: place * NEAR for place, mark in enumerate(far, start=1) if mark}
     marks |= {mark: place for place, mark in enumerate(near) if mark}
     return Line(marks, steps), now_s - steps[0][1]
 

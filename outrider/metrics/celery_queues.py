@@ -164,10 +164,11 @@ class Broker:
         kept: dict[str, bytes] = {}
         for name, key, length in waiting:
             answer: Any = self._first(keys=[key], args=[celery_age.NEAR, celery_age.FAR])
-            first, near, far = answer
+            first, near, far, last = answer
             line, age_s = celery_age.look(
-                _line(before.get(key.encode())), _texts(near), _texts(far), length, now_s=now_s
-            )
+                _line(before.get(key.encode())), _texts(near), _texts(far), *_texts([last]),
+                length=length, now_s=now_s,
+            )  # fmt: skip
             kept[key] = msgspec.json.encode(line)
             queue = seen.queues[name]
             queue.oldest_age_s = max(queue.oldest_age_s, waited_s(first, age_s, now_s, sent_s))

@@ -140,7 +140,7 @@ def test_what_tasks_do_is_counted_by_name_worker_and_exception(shop: Shop) -> No
         shop.client.send_task("shop.fail", args=["key"])
         shop.client.send_task("shop.again")
         eventually(lambda: shop.total("succeeded") == 6 and shop.total("failed") == 2)
-        eventually(lambda: shop.state().workers["till@market"].queues)
+        eventually(lambda: (till := shop.state().workers["till@market"]).queues and till.processes)
 
         series = shop.series()
         assert {

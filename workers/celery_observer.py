@@ -17,6 +17,7 @@ connection is made anew. Nothing here ends by itself.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -205,17 +206,19 @@ class Watch:
 
     def _guarded(self, part: Callable[[], None]) -> None:
         """Run a part again and again until the end, with longer and longer waits when it fails."""
-        wait_s = 0.2
+        wait_s, last = 0.2, ""
         while not self._ended.is_set():
             began_s = self._clock.monotonic()
             try:
                 part()
             except _AWAY as error:
-                logger.warning("%s: its broker is away (%s)", self.app.name, error)
+                level = logging.DEBUG if str(error) == last else logging.WARNING  # once an outage
+                logger.log(level, "%s: its broker is away (%s)", self.app.name, error)
+                last = str(error)
             except Exception:
                 logger.exception("%s: watching it failed; beginning anew", self.app.name)
             if self._clock.monotonic() - began_s > LONGEST_WAIT_S:
-                wait_s = 0.2
+                wait_s, last = 0.2, ""
             self._ended.wait(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 

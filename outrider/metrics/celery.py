@@ -211,19 +211,21 @@ def _by_task(prefix: str, state: State, shown: set[str]) -> dict[str, float]:
         if each.kind in ("succeeded", "failed", "retried"):
             task = each.task if each.task in shown else OVERFLOW
             sums[f"{prefix}.task.{task}.{each.kind}_total"] += by
-        if each.kind == "us":
+        if each.kind == "us" or each.kind.startswith("le"):
             task = each.task if each.task in shown else OVERFLOW
-            sums[f"{prefix}.task.{task}.runtime.sum_us"] += by
+            end = "sum_us" if each.kind == "us" else "count"
+            sums[f"{prefix}.task.{task}.runtime.{end}"] += by
         if each.kind == "failed":
             kind = each.exception if _EXCEPTION + each.exception in shown else OVERFLOW
             sums[f"{prefix}.failures.{kind}_total"] += by
     values = {
-        name.replace("sum_us", "sum_s"): round(by / 1e6, 6) if name.endswith("us") else float(by)
+        name.removesuffix("us") + "s": round(by / 1e6, 6)
         for name, by in sums.items()
-    }
+        if name.endswith(".sum_us")
+    } | {name: float(by) for name, by in sums.items() if not name.endswith(".sum_us")}
     for task, buckets in state.runtimes.items():
         if task in shown:
-            values |= _quantiles(f"{prefix}.task.{task}.runtime", buckets)
+            values |= _quantiles(f"{prefix}.task.{task}.runtime", buckets, _QUANTILES[1:2])
     return values
 
 
@@ -282,8 +284,10 @@ def _workers(prefix: str, state: State, now_s: float) -> dict[str, float]:
     return values
 
 
-def _quantiles(name: str, buckets: Mapping[int, int]) -> dict[str, float]:
-    found = {f"{name}.{end}": sketch.quantile(buckets, q) for end, q in _QUANTILES}
+def _quantiles(
+    name: str, buckets: Mapping[int, int], wanted: Iterable[tuple[str, float]] = _QUANTILES
+) -> dict[str, float]:
+    found = {f"{name}.{end}": sketch.quantile(buckets, q) for end, q in wanted}
     return {each: round(value, 6) for each, value in found.items() if not math.isnan(value)}
 
 

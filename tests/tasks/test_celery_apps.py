@@ -264,3 +264,21 @@ def test_queues_are_found_and_looked_at_without_a_worker(shop: Shop) -> None:
         assert shop.series()["celery.shop.queue.big.consumers"] == 0
     finally:
         observer.stop()
+
+
+def test_a_broker_that_hangs_is_noticed_and_heard_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(celery_observer, "PING_EVERY_S", 0.3)
+    monkeypatch.setattr(celery_observer, "DEAF_AFTER_S", 1.5)
+    observer = shop.observe()
+    try:
+        shop.server.freeze()  # its connections stay open
+        eventually(lambda: shop.series().get("celery.shop.broker_up") == 0)
+        shop.server.thaw()
+        eventually(lambda: shop.series()["celery.shop.receiver_connects_total"] >= 2)
+        shop.client.send_task("shop.pay")
+        eventually(lambda: shop.total("sent") == 1)
+    finally:
+        shop.server.thaw()
+        observer.stop()

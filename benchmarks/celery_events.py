@@ -2,9 +2,10 @@
 
 Beside Flower's ``EventsState`` (which counts for Prometheus and keeps tasks) and Celery's own
 ``State`` (which celery-exporter keeps), each in a process of its own, on the same events: received,
-started and succeeded of every task, as kombu publishes them. ``fold`` is decoding and counting, and
-so is the peers' figure, for whom decoding is kombu's. ``heard`` is the whole way of a burst that is
-published on a real Valkey: connection, decoding, counting and flushes once a second.
+started and succeeded of every task. ``fold`` takes messages as kombu publishes them, decodes and
+counts them; the peers get events that are decoded already, which flatters them. ``heard`` is the
+whole way of a burst that is published on a real Valkey: connection, decoding, counting, and flushes
+once a second; it fails when one of them is not counted.
 """
 
 from __future__ import annotations

@@ -56,13 +56,21 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 
 class Sample(NamedTuple):
-    """One line of an exposition. ``family`` has one kind and one help text; ``name`` its ending."""
+    """One line of an exposition; a counter's end in ``_total``, a histogram's in its parts."""
 
-    family: str
     name: str
     kind: Kind
     labels: dict[str, str]
     value: float
+
+    @property
+    def family(self) -> str:
+        """Return what the lines of one metric share, which has one kind and one help text.
+
+        >>> Sample("celery_task_runtime_bucket", "histogram", {"le": "0.5"}, 1.0).family
+        'celery_task_runtime'
+        """
+        return self.name if self.kind == "gauge" else self.name.rpartition("_")[0]
 
 
 def samples(
@@ -111,7 +119,7 @@ def _counters(app: str, state: State) -> Iterator[Sample]:
             labels["exception"] = exception
         labels |= {"queue_name": queue, "app": app}
         value = float(sums[(kind, task, host, queue, exception)])
-        yield Sample(f"celery_task_{kind}", f"celery_task_{kind}_total", "counter", labels, value)
+        yield Sample(f"celery_task_{kind}_total", "counter", labels, value)
 
 
 def _runtimes(app: str, state: State) -> Iterator[Sample]:
@@ -126,11 +134,9 @@ def _runtimes(app: str, state: State) -> Iterator[Sample]:
         below = 0
         for place, bound in enumerate((*map(repr, BOUNDS_S), "+Inf")):
             below += parts[f"le{place}"]
-            yield Sample(
-                family, f"{family}_bucket", "histogram", labels | {"le": bound}, float(below)
-            )
-        yield Sample(family, f"{family}_count", "histogram", labels, float(below))
-        yield Sample(family, f"{family}_sum", "histogram", labels, parts["us"] / 1e6)
+            yield Sample(f"{family}_bucket", "histogram", labels | {"le": bound}, float(below))
+        yield Sample(f"{family}_count", "histogram", labels, float(below))
+        yield Sample(f"{family}_sum", "histogram", labels, parts["us"] / 1e6)
 
 
 def _workers(app: str, state: State, now_s: float) -> Iterator[Sample]:
@@ -152,7 +158,7 @@ def _workers(app: str, state: State, now_s: float) -> Iterator[Sample]:
             ("celery_worker_tasks_active", float(active)),
             ("celery_worker_last_heartbeat_timestamp", at_s),
         ):
-            yield Sample(name, name, "gauge", labels, value)
+            yield Sample(name, "gauge", labels, value)
 
 
 def _queues(app: str, state: State, now_s: float, lengths: dict[str, float]) -> Iterator[Sample]:
@@ -166,7 +172,7 @@ def _queues(app: str, state: State, now_s: float, lengths: dict[str, float]) -> 
                 processes[queue] += worker.processes or 0
     for queue, length in sorted(lengths.items()):
         labels = {"queue_name": queue, "app": app}
-        yield Sample("celery_queue_length", "celery_queue_length", "gauge", labels, length)
+        yield Sample("celery_queue_length", "gauge", labels, length)
     for queue in sorted(workers):
         labels = {"queue_name": queue, "app": app}
         for name, value in (
@@ -174,7 +180,7 @@ def _queues(app: str, state: State, now_s: float, lengths: dict[str, float]) -> 
             ("celery_active_worker_count", workers[queue]),
             ("celery_active_process_count", processes[queue]),
         ):
-            yield Sample(name, name, "gauge", labels, float(value))
+            yield Sample(name, "gauge", labels, float(value))
 
 
 def _lengths(client: redis.Redis, app: str, state: State, now_s: float) -> dict[str, float]:

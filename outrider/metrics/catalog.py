@@ -19,7 +19,7 @@ Unit = Literal["", "s", "bytes", "ratio"]
 TIMING_PARTS = ("count", "sum_s", "max_s", "p50_s", "p95_s", "p99_s")
 _PART = r"\.(?P<part__>" + "|".join(TIMING_PARTS) + ")"
 # These names have no dots; those of queues, caches, mounts and methods may have.
-_NO_DOTS = frozenset({"bot", "host", "core"})
+_NO_DOTS = frozenset({"bot", "host", "core", "app", "exception"})
 _PLACE = re.compile(r"\{(\w+)\}")
 # Series are looked up by every scrape; a fleet of this many is known by heart.
 _REMEMBERED = 65_536
@@ -141,8 +141,6 @@ _FLEET = (
     Metric("redis.ops_total", "counter", "", "Commands run since the server's start."),
     Metric("redis.evicted_total", "counter", "", "Keys thrown out for want of memory."),
     Metric("redis.uptime_s", "gauge", "s", "Since the server's start."),
-    Metric("celery.queue.{queue}.length", "gauge", "", "Tasks that wait, of all priorities."),
-    Metric("celery.unacked", "gauge", "", "Tasks that workers hold and have not finished."),
     Metric("db.server.up", "state", "", "1 when the database answered at this tick."),
     Metric("db.server.connections.used", "gauge", "", "Connections of clients to the server."),
     Metric("db.server.connections.max", "gauge", "", "Connections that the server allows."),
@@ -156,8 +154,64 @@ _FLEET = (
     Metric("db.server.file_bytes", "gauge", "bytes", "Size of an SQLite file."),
     Metric("db.server.pages", "gauge", "", "Pages of an SQLite file."),
 )  # fmt: skip
+
+
+_OF_AN_APP: tuple[tuple[str, Kind, Unit, str], ...] = (
+    ("queue.{queue}.length", "gauge", "", "Tasks that wait, of all priorities."),
+    ("queue.{queue}.unacked", "gauge", "", "Tasks of the queue that workers hold and have not finished."),
+    ("queue.{queue}.oldest_age_s", "gauge", "s", "How long the next task has waited at least; exact where it says when it was sent."),
+    ("queue.{queue}.consumers", "gauge", "", "Live workers that take from the queue; 0 and it only grows."),
+    ("unacked", "gauge", "", "Tasks that workers hold and have not finished."),
+    ("workers.up", "gauge", "", "Workers whose heartbeat is fresh."),
+    ("workers.silent", "gauge", "", "Workers that were heard within an hour, and not now."),
+    ("workers.active", "gauge", "", "Tasks that run now, on all workers."),
+    ("workers.processes", "gauge", "", "Processes or threads that can run tasks."),
+    ("worker.{worker}.up", "state", "", "1 while a worker's heartbeat is fresh; a killed one says nothing more."),
+    ("worker.{worker}.heartbeat_age_s", "gauge", "s", "Since the worker's last heartbeat."),
+    ("worker.{worker}.active", "gauge", "", "Tasks that the worker runs now."),
+    ("worker.{worker}.processes", "gauge", "", "Processes or threads of the worker's pool."),
+    ("tasks.sent_total", "counter", "", "Tasks sent, where senders tell (task-sent events)."),
+    ("tasks.received_total", "counter", "", "Tasks that workers took."),
+    ("tasks.started_total", "counter", "", "Tasks begun."),
+    ("tasks.succeeded_total", "counter", "", "Tasks that ended well."),
+    ("tasks.failed_total", "counter", "", "Tasks that raised and were not tried again."),
+    ("tasks.rejected_total", "counter", "", "Tasks that a worker refused."),
+    ("tasks.revoked_total", "counter", "", "Tasks that were called off."),
+    ("tasks.retried_total", "counter", "", "Tasks that failed and will be tried again."),
+    ("tasks.unseen_total", "counter", "", "Tasks that ran while nobody listened: known by number only."),
+    ("tasks.odd_total", "counter", "", "Events that made no sense and were left out."),
+    ("tasks.unclean_total", "counter", "", "Workers that ended without handing over their last second of counts."),
+    ("task.{task}.succeeded_total", "counter", "", "Runs of one task that ended well; of the busiest, the rest is `overflow`."),
+    ("task.{task}.failed_total", "counter", "", "Runs of one task that raised."),
+    ("task.{task}.retried_total", "counter", "", "Runs of one task that will be tried again."),
+    ("task.{task}.runtime", "timing", "s", "Runtime of one task that succeeded."),
+    ("tasks.runtime", "timing", "s", "Runtime of tasks that succeeded."),
+    ("failures.{exception}_total", "counter", "", "Failed tasks by type of exception."),
+)  # fmt: skip
+
+
+def _celery(prefix: str) -> tuple[Metric, ...]:
+    """Return the lines of one Celery application: ours without a name, others with theirs."""
+    return tuple(
+        Metric(f"{prefix}.{pattern}", kind, unit, text) for pattern, kind, unit, text in _OF_AN_APP
+    )
+
+
+_CELERY = (
+    *_celery("celery"),
+    *_celery("celery.{app}"),
+    Metric("celery.{app}.watched", "state", "", "1 while one of our workers watches this application."),
+    Metric("celery.{app}.broker_up", "state", "", "1 while its broker answers."),
+    Metric("celery.{app}.receiver_up", "state", "", "1 while its events are heard."),
+    Metric("celery.{app}.receiver_connects_total", "counter", "", "Connections made to hear its events; many are a flapping broker."),
+)  # fmt: skip
 # By the part of the system that measures it, as the page of docs shows it.
-SECTIONS = {"A host": _HOST, "A bot": _BOT, "What no host owns": _FLEET}
+SECTIONS = {
+    "A host": _HOST,
+    "A bot": _BOT,
+    "What no host owns": _FLEET,
+    "Celery": _CELERY,
+}
 METRICS = tuple(metric for section in SECTIONS.values() for metric in section)
 
 

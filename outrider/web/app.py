@@ -16,9 +16,11 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from outrider.errors import BadArgument
+from outrider.metrics import celery_exporter
 from outrider.store import connection
 from outrider.store.redis import RedisStore
 from outrider.web import access
+from outrider.web.exposition import Other
 from outrider.web.live import Live
 from outrider.web.source import Source
 
@@ -44,6 +46,7 @@ def create_app(
         RedisStore(redis_url, interval_s=interval_s, client=client),
         client,
         address=connection.without_password(redis_url),
+        others=(Other("celery", lambda: celery_exporter.samples(client)),),
     )
     return assemble(source, token=token, flower_url=flower_url)
 

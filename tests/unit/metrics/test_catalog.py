@@ -92,7 +92,9 @@ def test_every_series_of_redis_and_the_queues_is_known(valkey_url: str) -> None:
         client.config_set("maxmemory", 100_000_000)
         values = redis_metrics.collect(client)
         client.config_set("maxmemory", 0)
-        values |= celery_metrics.collect(client, [*queues.SHARED, queues.of_host("alpha")])
+        values |= celery_metrics.collect(
+            client, [*queues.SHARED, queues.of_host("alpha")], now_s=0.0, interval_s=10.0
+        )
     assert "redis.memory.used_ratio" in values
     assert unknown(values) == []
 

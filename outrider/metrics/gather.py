@@ -1,7 +1,7 @@
 """Joins what several collectors found into one row, so that one that fails costs only its own part.
 
-A collector that raises is a fault of ours or a machine that does what nobody thought of. Its part of
-the row is missing then, ``collector.NAME.up`` is 0 and ``collector.errors_total`` grows; the log
+A collector that raises is a fault of ours, or a machine that does what nobody thought of. Its part
+of the row is missing then, ``collector.NAME.up`` is 0 and ``collector.errors_total`` grows; the log
 tells why, once until it is mended. ``collector.seconds`` is what the whole took, waiting included.
 """
 

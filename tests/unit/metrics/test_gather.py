@@ -44,7 +44,7 @@ def test_one_that_works_again_says_so(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     gatherer = Gatherer()
     gatherer.row({"it": broken})
-    row = gatherer.row({"it": lambda: {}})
+    row = gatherer.row({"it": dict})
 
     assert row["collector.it.up"] == 1.0
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]

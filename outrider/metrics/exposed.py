@@ -128,9 +128,14 @@ def _families(lines: list[str], openmetrics: bool) -> Iterable[Any]:  # noqa: FB
     from prometheus_client.openmetrics import parser as strict
 
     text = "\n".join(lines[:MOST_LINES]) + "\n"
+    parse: Any = plain.text_string_to_metric_families
     if openmetrics:
-        return strict.text_string_to_metric_families(text.removesuffix("# EOF\n") + "# EOF\n")
-    return plain.text_string_to_metric_families(text)
+        parse, text = (
+            strict.text_string_to_metric_families,
+            text.removesuffix("# EOF\n") + "# EOF\n",
+        )
+    families: Iterable[Any] = parse(text)
+    return families
 
 
 def _take(family: Any, found: Found) -> None:

@@ -93,8 +93,8 @@ _SIZE = sa.text("SELECT pg_database_size(current_database()) AS size_bytes")
 
 def read(connection: sa.Connection) -> dict[str, Any]:
     """Return what is cheap. Raises SQLAlchemyError when the server does not answer at all."""
-    version = connection.dialect.server_version_info or (0,)  # type: ignore[attr-defined]
-    checkpoints = _CHECKPOINTS if version[0] >= _CHECKPOINTER_SINCE else _CHECKPOINTS_BEFORE
+    major = int((connection.dialect.server_version_info or (0,))[0])
+    checkpoints = _CHECKPOINTS if major >= _CHECKPOINTER_SINCE else _CHECKPOINTS_BEFORE
     found = {**connection.execute(_SERVER).mappings().one()}
     for statement in (_LOG, _REPLICAS, checkpoints):
         found |= _if_allowed(connection, statement)
@@ -113,4 +113,4 @@ def _if_allowed(connection: sa.Connection, statement: sa.TextClause) -> Mapping[
         if error.connection_invalidated:
             raise
         return {}
-    return row or {}
+    return dict(row) if row else {}

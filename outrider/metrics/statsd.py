@@ -113,7 +113,9 @@ class Tally:
                 tags = extra[1:]
         if not (name and kind in _KINDS and _LEAST_RATE <= rate <= 1):
             raise ValueError(line)
-        numbers = values.split(b":") if kind == b"s" else [_number(v) for v in values.split(b":")]
+        numbers: list[Any] = values.split(b":")
+        if kind != b"s":
+            numbers = [_number(value) for value in numbers]
         if kind in _ONLY_MORE and min(numbers) < 0:
             raise ValueError(line)
         key = (name, tags, kind)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -46,7 +47,8 @@ def test_the_text_format_is_read(registry: CollectorRegistry) -> None:
 
 
 def test_openmetrics_is_read_the_same(registry: CollectorRegistry) -> None:
-    text = openmetrics.generate_latest(registry).decode()
+    generate: Any = openmetrics.generate_latest
+    text = generate(registry).decode()
 
     assert exposed.read(text, "application/openmetrics-text; version=1.0.0").values == EXPECTED
 

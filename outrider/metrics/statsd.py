@@ -191,7 +191,7 @@ def quantile(buckets: Mapping[int, int], share: float) -> float:
     """Return a quantile of bucketed values, NaN of none.
 
     >>> quantile({index(0.2): 99, index(5.0): 1}, 0.5)
-    0.2007
+    0.1999
     """
     count = sum(buckets.values())
     if not count:

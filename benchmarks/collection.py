@@ -7,8 +7,8 @@ readers take turns, in pairs, and the ratio is of each pair. Before anything is 
 read the same values of every process.
 
 Beside these: the whole collector, which also gives names, differences and, of some processes in
-turn, the proportional share of memory; psutil without oneshot; one look at the machine itself; a line
-of StatsD.
+turn, the proportional share of memory; psutil without oneshot; one look at the machine itself; and
+a line of StatsD.
 """
 
 from __future__ import annotations

@@ -52,11 +52,12 @@ class Found:
 
     def add(self, name: str, value: float) -> None:
         """Keep a value. One whose name is taken, or a counter that can't be one, is dropped."""
-        absurd = samples.is_counter(name) and not (math.isfinite(value) and value >= 0)
-        if name in self.values or absurd:
+        counts = samples.is_counter(name)
+        if name in self.values or (counts and not (math.isfinite(value) and value >= 0)):
             self.dropped += 1
             return
-        self.values[name] = value
+        # Adding up seconds leaves noise behind the microseconds.
+        self.values[name] = round(value, 6) if counts else value
 
 
 def read(text: str, content_type: str = "", *, wanted: Sequence[str] = ("*",)) -> Found:

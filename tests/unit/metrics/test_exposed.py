@@ -78,6 +78,12 @@ def test_a_counter_that_can_not_be_one_is_dropped() -> None:
     assert (found.values, found.dropped) == ({"c_total": 1.0}, 2)
 
 
+def test_the_noise_of_adding_up_is_not_kept() -> None:
+    assert exposed.read("# TYPE t counter\nt_total 1769.999999999823\n").values == {
+        "t_total": 1770.0
+    }
+
+
 def test_labels_that_fold_into_one_name_are_counted() -> None:
     found = exposed.read('q{a="x y"} 1\nq{a="x_y"} 2\n')
 

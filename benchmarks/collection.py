@@ -7,7 +7,8 @@ readers take turns, in pairs, and the ratio is of each pair. Before anything is 
 read the same values of every process.
 
 Beside these: the whole collector, which also gives names, differences and, of some processes in
-turn, the proportional share of memory; and psutil without oneshot.
+turn, the proportional share of memory; psutil without oneshot; one look at the machine itself; and
+a line of StatsD.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ import psutil
 
 from benchmarks import harness
 from outrider.metrics import procfs
+from outrider.metrics.host import HostCollector
 from outrider.metrics.process import RESERVED_DESCRIPTORS, ProcessCollector, allow_descriptors
 from outrider.metrics.procfs import ProcReader
+from outrider.metrics.statsd import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +48,8 @@ def main() -> None:
         "us_per_process": max(size["us_per_process"]["median"] for size in sizes.values()),
         "psutil_ratio": min(size["psutil_ratio"]["median"] for size in sizes.values()),
         "us_per_process_as_series": max(size["as_series"]["median"] for size in sizes.values()),
+        "us_per_host": machine_us(runs),
+        "us_per_statsd_line": statsd_us(runs),
         "spread": {
             f"{count}_processes": {
                 name: size[name] for name in ("us_per_process", "psutil_ratio", "as_series")
@@ -107,6 +112,31 @@ def measured(pids: Sequence[int], runs: int) -> dict[str, dict[str, float]]:
     ratios = [psutils / own for psutils, own in pairs]
     found = {name: harness.spread(values, 2) for name, values in taken.items()}
     return found | {"psutil_ratio": harness.spread(ratios, 2)}
+
+
+def machine_us(runs: int) -> dict[str, float]:
+    """Return microseconds of CPU of one look at the machine: a whole ``host.*``."""
+    collector, ticks = HostCollector(), iter(range(10**9))
+
+    def turn() -> None:
+        collector.collect(float(next(ticks)))
+
+    turn()
+    return harness.spread([cost_us(turn, 20) for _ in range(runs)], 1)
+
+
+def statsd_us(runs: int) -> dict[str, float]:
+    """Return microseconds of CPU a line, of counters, gauges, timings and tags in turn."""
+    tally = Tally()
+    lines = (b"updates:1|c", b"queue:4|g", b"took:12.5|ms|#handler:start", b"seen:1|c|@0.1|#env:a")
+
+    def turn() -> None:
+        for _ in range(SAMPLES):
+            for line in lines:
+                tally.take(line, 0.0)
+
+    turn()
+    return harness.spread([cost_us(turn, 3) / SAMPLES / len(lines) for _ in range(runs)], 2)
 
 
 def cost_us(turn: Callable[[], None], rounds: int) -> float:

@@ -94,6 +94,14 @@ EXAMPLES: dict[str, Any] = {
     "warm.loaders": ["mybots.loaders"],
     "notify.repeat_s": "4h",
     "notify.webhook.url": "https://hooks.example.com/outrider",
+    "scrape.name": "canary",
+    "scrape.url": "http://127.0.0.1:9100/metrics",
+    "scrape.bot": "canary",
+    "scrape.timeout_s": "1s",
+    "scrape.metrics": ["http_*", "process_open_fds"],
+    "statsd.enabled": True,
+    "redis.name": "sessions",
+    "redis.url": "redis://:PASSWORD@sessions.internal:6379/0",
     "schedule.collect.every_s": "5s",
     "bots.canary.entry": "mybots.canary:main",
     "bots.canary.cwd": "canary",
@@ -399,11 +407,11 @@ def keys_page() -> str:
 
 def metrics_page() -> str:
     """Return the page of every series, from the catalogue."""
-    from outrider.metrics import catalog
+    from outrider.metrics import series
     from outrider.web.families import shown_name
 
     parts = ["# Metrics", _METRICS]
-    for title, metrics in catalog.SECTIONS.items():
+    for title, metrics in series.SECTIONS.items():
         rows = [
             (f"`{each.pattern}`", f"`{shown_name(each)}`", each.kind, each.unit, each.help)
             for each in metrics

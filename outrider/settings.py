@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -190,24 +191,27 @@ class CeleryAppSettings(_Table):
         return broker
 
 
+def _checked_http(url: SecretStr) -> SecretStr:
+    """Return an address that can be asked over HTTP. Raises ValueError without showing it."""
+    # urlsplit raises ValueError itself for a bad port or bracket.
+    parts = urllib.parse.urlsplit(url.get_secret_value())
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("the address must begin with http:// or https://.")
+    if not parts.hostname or parts.port == 0:
+        raise ValueError("the address has no host; write it like https://host/path.")
+    return url
+
+
+HttpAddress = Annotated[SecretStr, AfterValidator(_checked_http)]
+
+
 class WebhookSettings(_Table):
     """Where alerts are posted: ``[notify.webhook]``."""
 
-    url: SecretStr = Field(description="receives one JSON object a notification")
+    url: HttpAddress = Field(description="receives one JSON object a notification")
     allow_private: bool = Field(
         default=False, description="allow loopback and private addresses as target"
     )
-
-    @field_validator("url")
-    @classmethod
-    def _has_a_host(cls, url: SecretStr) -> SecretStr:
-        # urlsplit raises ValueError itself for a bad port or bracket.
-        parts = urllib.parse.urlsplit(url.get_secret_value())
-        if parts.scheme not in ("http", "https"):
-            raise ValueError("the address must begin with http:// or https://.")
-        if not parts.hostname or parts.port == 0:
-            raise ValueError("the address has no host; write it like https://host/path.")
-        return url
 
 
 class NotifySettings(_Table):
@@ -229,6 +233,54 @@ class DatabaseSettings(_Table):
     reserved: int = Field(
         8, ge=0, description="connections kept free for superusers, people and restarts"
     )
+
+
+class ScrapeSettings(_Table):
+    """A Prometheus endpoint to scrape at each tick: ``[[scrape]]``."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="its series begin with scrape.NAME"
+    )
+    url: HttpAddress = Field(
+        description="http:// or https://, with user:password@ if it needs them"
+    )
+    bot: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$",
+        description="the bot whose endpoint it is: series begin with bot.BOT instead",
+    )
+    timeout_s: Seconds = Field(1.0, gt=0, le=10, description="not answered by then: it is down")
+    metrics: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        ("*",), min_length=1, description="patterns of the metrics to keep; * stands for anything"
+    )
+    limit: int = Field(
+        200, ge=1, le=5000, description="series to keep of it; those beyond are counted"
+    )
+
+
+class StatsdSettings(_Table):
+    """The StatsD datagrams that the supervisor takes: ``[statsd]``."""
+
+    enabled: bool = Field(default=False, description="listen for datagrams")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(8125, ge=1, le=65535, description="UDP port to listen on")
+
+
+class RedisSettings(_Table):
+    """Another Redis or Valkey that bots use, to be watched: ``[[redis]]``."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="its series begin with redis.server.NAME"
+    )
+    url: SecretStr = Field(description="its address, such as redis://:password@host:6379/0")
+
+    @field_validator("url")
+    @classmethod
+    def _is_redis(cls, url: SecretStr) -> SecretStr:
+        scheme = url.get_secret_value().partition("://")[0]
+        if scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("the address must begin with redis://, rediss:// or unix://.")
+        return url
 
 
 class WarmSettings(_Table):
@@ -291,6 +343,11 @@ class Settings(BaseSettings):
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     warm: WarmSettings = Field(default_factory=WarmSettings)
     notify: NotifySettings = Field(default_factory=NotifySettings)
+    scrape: tuple[ScrapeSettings, ...] = Field(
+        (), description="Prometheus endpoints that are scraped"
+    )
+    statsd: StatsdSettings = Field(default_factory=StatsdSettings)
+    redis: tuple[RedisSettings, ...] = Field((), description="other Redis servers to watch")
     schedule: dict[str, EntrySettings] = Field(
         default_factory=dict, description="changes to beat's table, by entry name"
     )
@@ -422,11 +479,14 @@ def _shown(loc: tuple[str | int, ...], value: object) -> object:
 
 def _misfits(raw: Mapping[str, Any], path: Path | None, text: str) -> Iterator[Problem]:
     """Yield what is wrong with tables as a whole, as far as they are well-formed."""
-    for loc, value, message, remedy in (
-        *_bot_misfits(raw),
-        *_doubled(raw, "alert", "rules"),
-        *_doubled(raw, "celery", "applications"),
-    ):
+    named = (
+        ("alert", "rules"),
+        ("celery", "applications"),
+        ("scrape", "endpoints"),
+        ("redis", "servers"),
+    )
+    doubles = (misfit for table, what in named for misfit in _doubles(raw, table, what))
+    for loc, value, message, remedy in (*_bot_misfits(raw), *doubles):
         key = ".".join(str(part) for part in loc)
         yield Problem(str(path or "settings"), key, value, message, remedy, toml.line_of(text, loc))
 
@@ -463,10 +523,11 @@ def _bot_misfits(raw: Mapping[str, Any]) -> Iterator[_Misfit]:
         yield ("bots", circle[0], "needs"), shown, "bots need each other in a circle.", "Break it."
 
 
-def _doubled(raw: Mapping[str, Any], table: str, what: str) -> Iterator[_Misfit]:
-    listed = raw.get(table, ())
+def _doubles(raw: Mapping[str, Any], table: str, what: str) -> Iterator[_Misfit]:
+    """Yield the entries of a list of tables whose name another one has already."""
+    entries = raw.get(table, ())
     seen = set()
-    for place, entry in enumerate(listed if isinstance(listed, list | tuple) else ()):
+    for place, entry in enumerate(entries if isinstance(entries, list | tuple) else ()):
         name = entry.get("name") if isinstance(entry, dict) else None
         if name in seen:
             yield (table, place, "name"), str(name), f"two {what} have this name.", "Rename one."

@@ -7,13 +7,11 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
-import redis
 from celery import chain, shared_task, signature
 
 from outrider.errors import BadArgument, SupervisorUnavailable
-from outrider.metrics import bots, host
 from outrider.metrics import celery as celery_metrics
-from outrider.metrics import redis as redis_metrics
+from outrider.metrics import row
 from outrider.store import keys, queues
 from outrider.supervisor import control
 from outrider.tasks import context
@@ -75,30 +73,42 @@ def collect_host(host: str | None = None, tick: int | None = None) -> dict[str, 
     tick = ctx.tick() if tick is None else tick
     now_s = ctx.clock.now()
     with _COLLECTING:
-        values = _host_collectors()[0].collect(now_s) | _bot_values(ctx, now_s)
+        values = _host_row().collect(
+            now_s,
+            snapshot=functools.cache(lambda: _snapshot(ctx)),
+            loose=lambda: _loose_frames(ctx, now_s),
+        )
     stored = ctx.store.append(ctx.settings.host, tick, values)
     return {"host": ctx.settings.host, "tick": tick, "series": len(values), "stored": stored}
 
 
 # Collectors remember the last sample; two threads of one worker must not share a delta.
-_COLLECTING = threading.Lock()
+_COLLECTING, _COLLECTING_FLEET = threading.Lock(), threading.Lock()
 
 
 @functools.cache
-def _host_collectors() -> tuple[host.HostCollector, bots.BotsCollector]:
-    return host.HostCollector(), bots.BotsCollector()
+def _host_row() -> row.HostRow:
+    return row.HostRow(context.current().settings)
 
 
-def _bot_values(ctx: Context, now_s: float) -> dict[str, float]:
-    values = bots.unsupervised(_loose_frames(ctx, now_s), now_s)
+@functools.cache
+def _fleet_row() -> row.FleetRow:
+    ctx = context.current()
+    return row.FleetRow(ctx.settings, ctx.redis)
+
+
+def _snapshot(ctx: Context) -> dict[str, Any] | None:
+    """Return the supervisor's word, its news stored; None when there is no supervisor here."""
     seen = cast("bytes | None", ctx.redis.get(keys.actions_seen(ctx.settings.host)))
     since = (seen or b"").decode()
     try:
-        snapshot = control.ask(ctx.settings.run_dir(), "snapshot", timeout_s=5, since=since)
+        snapshot: dict[str, Any] = control.ask(
+            ctx.settings.run_dir(), "snapshot", timeout_s=5, since=since
+        )
     except SupervisorUnavailable:
-        return values | {"supervisor.up": 0.0}
+        return None
     _keep_events(ctx, snapshot)
-    return values | _host_collectors()[1].collect(snapshot, now_s) | {"supervisor.up": 1.0}
+    return snapshot
 
 
 def _loose_frames(ctx: Context, now_s: float) -> list[bytes]:
@@ -146,27 +156,18 @@ def _host_ages(ctx: Context) -> dict[str, float]:
 
 
 def _fleet_values(ctx: Context, ages: dict[str, float]) -> dict[str, float]:
-    silent = {name: age_s >= HOST_SILENT_AFTER_S for name, age_s in ages.items()}
-    values = {
-        "fleet.hosts.live": float(len(ages) - sum(silent.values())),
-        "fleet.hosts.silent": float(sum(silent.values())),
-    }
-    values |= {f"fleet.host.{name}.silent": float(quiet) for name, quiet in silent.items()}
     names = [*queues.SHARED, *(queues.of_host(name) for name in ages)]
-    try:
-        values |= redis_metrics.collect(ctx.redis) | celery_metrics.collect(
-            ctx.redis, names, apps=[app.name for app in ctx.settings.celery],
-            now_s=ctx.clock.now(), interval_s=ctx.settings.interval_s,
-        )  # fmt: skip
-    except redis.ResponseError:  # no permission to ask: the rest still counts
-        values["redis.up"] = 1.0
-    return values | _database_values(ctx)
-
-
-def _database_values(ctx: Context) -> dict[str, float]:
-    url = ctx.settings.database.url
-    if url is None:
-        return {}
-    from outrider.metrics import database
-
-    return database.collect(url.get_secret_value())
+    with _COLLECTING_FLEET:
+        return _fleet_row().collect(
+            ctx.clock.now(),
+            others={
+                "hosts": lambda: row.hosts(ages, silent_after_s=HOST_SILENT_AFTER_S),
+                "celery": lambda: celery_metrics.collect(
+                    ctx.redis,
+                    names,
+                    apps=[app.name for app in ctx.settings.celery],
+                    now_s=ctx.clock.now(),
+                    interval_s=ctx.settings.interval_s,
+                ),
+            },
+        )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from outrider.store import address
 from outrider.supervisor import spec as specs
+from outrider.supervisor import statsd
 from outrider.supervisor.supervisor import Supervisor
 from outrider.workers.stack import base_folder, bot_environment, pool_sizes
 
@@ -34,6 +35,7 @@ async def run(settings: Settings, *, config: Path | None, progress: Progress) ->
         scale_to=lambda bot, count: specs.of_bot(
             bot, settings, base=base, env_of=env_of, count=count
         ),
+        statsd=statsd.of_settings(settings.statsd),
     )
 
     def env_of(bot: str) -> dict[str, str]:

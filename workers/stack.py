@@ -24,7 +24,7 @@ from outrider.database import fleet
 from outrider.errors import OutriderError
 from outrider.store import address, connection
 from outrider.store.redis import RedisStore
-from outrider.supervisor import logs
+from outrider.supervisor import logs, statsd
 from outrider.supervisor import spec as specs
 from outrider.supervisor.spec import ProcessSpec, RestartPolicy
 from outrider.supervisor.supervisor import Supervisor
@@ -83,6 +83,7 @@ class Stack:
             run_dir=settings.run_dir(),
             logs_dir=settings.data_dir.resolve() / "logs",
             scale_to=self._scaled,
+            statsd=statsd.of_settings(settings.statsd),
         )
         self._watching: asyncio.Task[None] | None = None
 

@@ -28,7 +28,13 @@ _RULES: tuple[tuple[str, str, Severity], ...] = (
     ("host CPU is saturated", "host.cpu.used_ratio > 0.95 for 2m clear 0.85", "warning"),
     ("host memory is short", "host.memory.used_ratio > 0.95 for 1m clear 0.9", "critical"),
     ("disk is nearly full", "host.disk.used_ratio > 0.95 for 1m clear 0.9", "critical"),
+    ("host kills for want of memory", "increase(host.memory.oom_kills_total, 5m) > 0", "critical"),
     ("database is away", "db.server.up < 1 for 20s", "critical"),
+    ("database runs out of transactions", "db.server.xid_used_ratio > 0.5 for 1m", "critical"),
+    ("Redis server is away", "redis.server.*.up < 1 for 30s", "critical"),
+    ("scraped endpoint is away", "scrape.*.up < 1 for 1m", "warning"),
+    ("nobody takes StatsD datagrams", "statsd.up < 1 for 1m", "warning"),
+    ("collector fails", "collector.*.up < 1 for 1m", "warning"),
 )
 
 BUILT_IN = tuple(parse(name, when, severity) for name, when, severity in _RULES)

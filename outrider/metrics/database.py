@@ -1,12 +1,14 @@
 """Facts of a database server, read from outside: is it there, how full, how busy.
 
-A look costs one connection for one statement, and gives up after two seconds: a server that hangs
-must not hang the tick. No connection is kept, so that a collector never holds a slot a bot needs.
+A look costs one connection for a few statements, and each gives up after two seconds: a server
+that hangs must not hang the tick. No connection is kept, so that a collector never holds a slot
+that a bot needs.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,61 +16,56 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from outrider.errors import BadArgument
+from outrider.metrics import postgresql
 from outrider.store.connection import without_password
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    # What is asked at each look, and what is dear.
+    _Facts = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 TIMEOUT_S = 2
+DEAR_EVERY_S = 60.0
 PREFIX = "db.server."
 DOWN: Mapping[str, float] = {f"{PREFIX}up": 0.0}
 # psycopg 3 is the driver we are tested with; SQLAlchemy 2.0 would look for psycopg2.
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
-# Connections are counted by what every role may see. The server hides the state of other roles'
-# sessions: without pg_monitor, "active" and the longest transaction are of our own role.
-_POSTGRESQL = sa.text("""
-WITH clients AS (
-  SELECT pid, state, xact_start FROM pg_stat_activity
-  WHERE datid IS NOT NULL AND usesysid IS NOT NULL
-    AND coalesce(backend_type, 'client backend') = 'client backend'
-), others AS (
-  SELECT state, xact_start FROM clients WHERE pid <> pg_backend_pid()
-), kept AS (
-  SELECT * FROM pg_stat_database WHERE datname = current_database()
-)
-SELECT
-  (SELECT count(*) FROM clients) AS "connections.used",
-  current_setting('max_connections')::int AS "connections.max",
-  (SELECT count(*) FROM clients)::float / current_setting('max_connections')::int
-    AS "connections.used_ratio",
-  (SELECT count(*) FROM others WHERE state = 'active') AS "connections.active",
-  (SELECT count(*) FROM others WHERE state LIKE 'idle in transaction%')
-    AS "connections.idle_in_transaction",
-  (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0) FROM others)
-    AS longest_transaction_s,
-  (SELECT xact_commit FROM kept) AS commits_total,
-  (SELECT xact_rollback FROM kept) AS rollbacks_total,
-  (SELECT blks_hit::float / nullif(blks_hit + blks_read, 0) FROM kept) AS cache_hit_ratio
-""")
+
+
+class DatabaseCollector:
+    """Collects from one database. What is dear is asked once a minute and repeated until then."""
+
+    def __init__(self, database: sa.Engine | sa.URL | str) -> None:
+        self._database = database
+        self._dear: dict[str, float] = {}
+        self._dear_at_s = -math.inf
+
+    def collect(self, now_s: float) -> dict[str, float]:
+        """Return the server's facts as series; ``{"db.server.up": 0.0}`` when it does not answer.
+
+        Asks PostgreSQL and SQLite; of another database, only whether it is up. Blocks for a few
+        seconds at most when given a URL; when given an engine, as long as its own timeouts allow.
+
+        Raises:
+            BadArgument: the URL can't be used, or its driver is missing.
+        """
+        given = self._database
+        engine = given if isinstance(given, sa.Engine) else observer(given)
+        read = _READERS.get(engine.dialect.name, _only_up)
+        is_due = now_s - self._dear_at_s >= DEAR_EVERY_S
+        try:
+            facts, dear = read(engine, is_due)
+        except (sa.exc.SQLAlchemyError, OSError):
+            return dict(DOWN)
+        if is_due:
+            self._dear, self._dear_at_s = _series(dear), now_s
+        return _series({"up": 1.0, **facts}) | self._dear
 
 
 def collect(database: sa.Engine | sa.URL | str) -> dict[str, float]:
-    """Return the server's facts as series; ``{"db.server.up": 0.0}`` when it does not answer.
-
-    Asks PostgreSQL and SQLite; of another database, only whether it is up. Blocks for a few
-    seconds at most when given a URL; when given an engine, as long as its own timeouts allow.
-
-    Raises:
-        BadArgument: the URL can't be used, or its driver is missing.
-    """
-    engine = database if isinstance(database, sa.Engine) else observer(database)
-    read = _READERS.get(engine.dialect.name, _only_up)
-    try:
-        facts = read(engine)
-    except (sa.exc.SQLAlchemyError, OSError):
-        return dict(DOWN)
-    up = {"up": 1.0, **facts}
-    return {PREFIX + name: float(value) for name, value in up.items() if value is not None}
+    """Return all facts at once, as :class:`DatabaseCollector` does at its first look."""
+    return DatabaseCollector(database).collect(0.0)
 
 
 def observer(url: sa.URL | str) -> sa.Engine:
@@ -143,25 +140,39 @@ def create(url: sa.URL, **options: Any) -> sa.Engine:
         ) from None
 
 
-def _postgresql(engine: sa.Engine) -> dict[str, Any]:
+def _series(facts: Mapping[str, Any]) -> dict[str, float]:
+    """Return facts by the names of their series; what is not known is left out, noise rounded."""
+    values = {}
+    for name, value in facts.items():
+        if value is not None:
+            digits = 5 if name.endswith("_ratio") else 3
+            values[PREFIX + name] = round(float(value), digits)
+    return values
+
+
+def _postgresql(engine: sa.Engine, dear: bool) -> _Facts:  # noqa: FBT001 - of all readers
     with engine.connect() as connection:
-        return {**connection.execute(_POSTGRESQL).mappings().one()}
+        facts = postgresql.read(connection)
+        return facts, postgresql.read_dear(connection) if dear else {}
 
 
-def _sqlite(engine: sa.Engine) -> dict[str, Any]:
+def _sqlite(engine: sa.Engine, _dear: bool) -> _Facts:  # noqa: FBT001 - of all readers
     path = engine.url.database
     in_file = path and path != ":memory:" and not path.startswith("file:")
     # To connect would make the file, and a database that was never there would look well.
     size = {"file_bytes": Path(path).stat().st_size} if path and in_file else {}
     with engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
-    return {**size, "pages": pages}
+    return {**size, "pages": pages}, {}
 
 
-def _only_up(engine: sa.Engine) -> dict[str, Any]:
+def _only_up(engine: sa.Engine, _dear: bool) -> _Facts:  # noqa: FBT001 - of all readers
     with engine.connect() as connection:
         connection.execute(sa.select(1))
-    return {}
+    return {}, {}
 
 
-_READERS = {"postgresql": _postgresql, "sqlite": _sqlite}
+_READERS: Mapping[str, Callable[[sa.Engine, bool], _Facts]] = {
+    "postgresql": _postgresql,
+    "sqlite": _sqlite,
+}

@@ -68,6 +68,14 @@ class PortableReader:
             pss = None
         return Deep(pss, children)
 
+    def descendants(self) -> list[int]:
+        """Return the pids of its children and theirs, a bounded number. Raises Gone."""
+        try:
+            found = self._process.children(recursive=True)
+        except psutil.Error as error:
+            raise Gone(f"process {self._process.pid} is gone.") from error
+        return [child.pid for child in found[: reading.MOST_DESCENDANTS]]
+
     def close(self) -> None:
         """Nothing is held open."""
 

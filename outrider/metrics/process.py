@@ -3,10 +3,14 @@
 Some values are dear: the proportional share of memory costs as much as ten whole samples. They are
 read of a few processes at each tick, in turn, and repeated until the next turn; a row whose names
 change with every tick would be stored badly.
+
+Whoever forks workers does its work in them: once children were seen, they are read at each tick
+too. Which there are is looked for in turn, and out of turn when one has ended.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import resource
 from collections import OrderedDict
@@ -15,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from outrider.metrics import procfs, reading
 from outrider.metrics.portable import PortableReader
-from outrider.metrics.reading import Gone, Reader, Reading
+from outrider.metrics.reading import Deep, Gone, Reader, Reading
 from outrider.samples import total
 
 if TYPE_CHECKING:
@@ -46,6 +50,12 @@ def open_reader(pid: int) -> Reader:
 
 
 @dataclass(slots=True)
+class _Child:
+    reader: Reader
+    cpu_seconds: float = math.nan
+
+
+@dataclass(slots=True)
 class _Seen:
     pid: int
     reader: Reader
@@ -53,6 +63,8 @@ class _Seen:
     cpu_seconds: float = math.nan
     at_s: float = math.nan
     deep: dict[str, float] = field(default_factory=dict)
+    children: dict[int, _Child] = field(default_factory=dict)
+    has_forked: bool = False
 
 
 class ProcessCollector:
@@ -68,7 +80,8 @@ class ProcessCollector:
 
     def collect(self, pids: Mapping[str, int | None], now_s: float) -> dict[str, float]:
         """Return values for each process; one that is gone has ``up`` 0 and nothing else."""
-        allow_descriptors(len(pids) * procfs.DESCRIPTORS_EACH + RESERVED_DESCRIPTORS)
+        held = len(pids) + sum(len(seen.children) for seen in self._seen.values())
+        allow_descriptors(held * procfs.DESCRIPTORS_EACH + RESERVED_DESCRIPTORS)
         for name in self._seen.keys() - pids.keys():
             self._forget(name)
         values: dict[str, float] = {}
@@ -106,8 +119,33 @@ class ProcessCollector:
         if now_s > seen.at_s:
             used_s = max(0.0, now.cpu_seconds - seen.cpu_seconds)
             values[cpu_ratio] = round(used_s / (now_s - seen.at_s), 5)
+        passed_s = now_s - seen.at_s
         seen.cpu_seconds, seen.at_s = now.cpu_seconds, now_s
         values.update(seen.deep)
+        if seen.has_forked:
+            self._sample_children(name, seen, passed_s, values)
+
+    def _sample_children(
+        self, name: str, seen: _Seen, passed_s: float, values: dict[str, float]
+    ) -> None:
+        """Add up what the children use. Memory that they share is counted for each of them."""
+        used_s = rss_bytes = 0.0
+        for pid, child in list(seen.children.items()):
+            try:
+                now = child.reader.read()
+            except (Gone, OSError):
+                now = None
+            if now is None or now.state == reading.ZOMBIE:
+                seen.children.pop(pid).reader.close()
+                self._turns.move_to_end(name, last=False)  # another may have taken its place
+                continue
+            rss_bytes += now.rss_bytes
+            if child.cpu_seconds <= now.cpu_seconds:  # else it is the first look, NaN
+                used_s += now.cpu_seconds - child.cpu_seconds
+            child.cpu_seconds = now.cpu_seconds
+        values[f"bot.{name}.children.rss_bytes"] = rss_bytes
+        if passed_s > 0:
+            values[f"bot.{name}.children.cpu_ratio"] = round(used_s / passed_s, 5)
 
     def _of(self, name: str, pid: int | None) -> _Seen:
         """Return what is known of a process, anew when its name has another pid by now."""
@@ -128,6 +166,8 @@ class ProcessCollector:
         if seen:
             del self._turns[name]
             seen.reader.close()
+            for child in seen.children.values():
+                child.reader.close()
 
     def _read_deep(self, values: dict[str, float]) -> None:
         """Read what is dear of those whose turn it is; who is new comes first."""
@@ -137,11 +177,25 @@ class ProcessCollector:
             seen = self._seen[name]
             try:
                 deep = seen.reader.read_deep()
+                self._find_children(seen, deep)
             except (Gone, OSError):  # the next tick notices, or there are no descriptors left
                 continue
             found = zip(deep._fields, deep, strict=True)
             seen.deep = {f"bot.{name}.{what}": n for what, n in found if n is not None}
             values.update(seen.deep)
+
+    def _find_children(self, seen: _Seen, deep: Deep) -> None:
+        """Open readers of those that are new, close those of others. Raises Gone or OSError."""
+        if not deep.children and not seen.children:
+            return
+        pids = seen.reader.descendants() if deep.children else []
+        for pid in seen.children.keys() - set(pids):
+            seen.children.pop(pid).reader.close()
+        for pid in pids:
+            if pid not in seen.children:
+                with contextlib.suppress(Gone):
+                    seen.children[pid] = _Child(self._open(pid))
+        seen.has_forked = True
 
 
 def allow_descriptors(wanted: int) -> int:

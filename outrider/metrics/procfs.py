@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from outrider.metrics.reading import SLEEPING, STATES, Deep, Gone, Reading
+from outrider.metrics.reading import MOST_DESCENDANTS, SLEEPING, STATES, Deep, Gone, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,9 +35,14 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _GONE = (ProcessLookupError, FileNotFoundError)
 # What reading answers once a process has ended; a clock that is gone is an invalid one.
 _ENDED = (errno.ESRCH, errno.ENOENT, errno.EINVAL)
-# Larger than these files get, as a rule; they are read in one piece.
-_SMALL, _LARGE = 512, 4096
-_VOLUNTARY, _INVOLUNTARY = b"\nvoluntary_ctxt_switches:\t", b"\nnonvoluntary_ctxt_switches:\t"
+# Larger than these files get, as a rule; they are read in one piece. Up to 512 bytes, its own head
+# included, Python has an object at a lower price; the seven numbers of ``io`` are 223 at most.
+_SMALL, _MIDDLE, _LARGE = 256, 512, 2048
+# What comes before the numbers. Those of the end are looked for from the end, and taken apart in
+# one go together with the name of the next: each find, slice and split counts.
+_STATE, _RSS, _THREADS = b"\nState:\t", b"\nVmRSS:", b"\nThreads:\t"
+_VOLUNTARY, _READ_BYTES = b"\nvoluntary_ctxt_switches:\t", b"\nread_bytes: "
+_STATES = {letter[0]: state for letter, state in STATES.items()}
 _NONE = -1
 # Each call counts here: names of the module are found quicker, and a named tuple's own __new__
 # takes twice as long.
@@ -76,7 +81,7 @@ class ProcReader:
         try:
             cpu_seconds = _gettime(self._clock)
             text = _pread(self._status, self._size, 0)
-            io = _pread(self._io, _SMALL, 0).split(b"\n", 6) if self._io >= 0 else None
+            io = _pread(self._io, _SMALL, 0) if self._io >= 0 else None
             if self._fds < 0:
                 fds = None
             else:
@@ -88,27 +93,26 @@ class ProcReader:
             if error.errno not in _ENDED:
                 raise
             raise Gone(f"process {self._pid} is gone.") from None
-        at = text.find
-        state = at(b"\nState:\t") + 8
-        memory = at(b"\nVmRSS:", state)  # a zombie has none
-        threads = at(b"\nThreads:\t", state) + 10
-        voluntary = at(_VOLUNTARY, threads) + len(_VOLUNTARY)
         if len(text) == self._size:  # a user of many groups: the end is missing
             self._size *= 2
             return self.read()
-        involuntary = at(b"\n", voluntary)
+        at = text.find
+        memory = at(_RSS)  # a zombie has none
+        threads = at(_THREADS, max(0, memory)) + len(_THREADS)
+        switches = text[text.rfind(_VOLUNTARY) + len(_VOLUNTARY) :].split(None, 3)
+        moved = io[io.find(_READ_BYTES) + len(_READ_BYTES) :].split(None, 3) if io else None
         return _new(
             Reading,
             (
-                STATES.get(text[state : state + 1], SLEEPING),
+                _STATES.get(text[at(_STATE) + len(_STATE)], SLEEPING),
                 cpu_seconds,
-                int(text[memory + 7 : at(b" kB", memory)]) * 1024 if memory >= 0 else 0,
+                int(text[memory + len(_RSS) : at(b"k", memory)]) * 1024 if memory >= 0 else 0,
                 int(text[threads : at(b"\n", threads)]),
                 fds,
-                int(io[4][12:]) if io else None,  # read_bytes: 7
-                int(io[5][13:]) if io else None,  # write_bytes: 7
-                int(text[voluntary:involuntary]),
-                int(text[involuntary + len(_INVOLUNTARY) :].split(b"\n", 1)[0]),
+                int(moved[0]) if moved else None,
+                int(moved[2]) if moved else None,
+                int(switches[0]),
+                int(switches[2]),
             ),
         )
 
@@ -117,7 +121,19 @@ class ProcReader:
         with _translated(self._pid):
             pss, children = _pss(self._pid), _children(self._pid)
             os.pread(self._status, 1, 0)  # fails when the number was no longer its own
-        return Deep(pss, children)
+        return Deep(pss, None if children is None else len(children))
+
+    def descendants(self) -> list[int]:
+        """Return the pids of its children and theirs, a bounded number. Raises Gone."""
+        with _translated(self._pid):
+            found: list[int] = []
+            waiting = [self._pid]
+            while waiting and len(found) < MOST_DESCENDANTS:
+                children = _children(waiting.pop()) or []
+                found += children
+                waiting += children
+            os.pread(self._status, 1, 0)
+        return found[:MOST_DESCENDANTS]
 
     def close(self) -> None:
         """Close the descriptors. Safe to repeat."""
@@ -187,7 +203,7 @@ def _boot_s() -> float:
 def _started_s(folder: int) -> float:
     stat = os.open("stat", os.O_RDONLY, dir_fd=folder)
     try:
-        text = os.pread(stat, _SMALL, 0)
+        text = os.pread(stat, _MIDDLE, 0)
     finally:
         os.close(stat)
     # The name before the bracket may hold anything, brackets and spaces included.
@@ -195,15 +211,16 @@ def _started_s(folder: int) -> float:
     return _boot_s() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _children(pid: int) -> int | None:
-    """Return the number of children. Each thread has a list of those that it started."""
+def _children(pid: int) -> list[int] | None:
+    """Return the pids of children. Each thread has a list of those that it started."""
     if not _lists_children():
         return None
-    count = 0
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(*_GONE):
-            count += len((thread / "children").read_bytes().split())
-    return count
+    found: list[int] = []
+    with contextlib.suppress(*_GONE):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(*_GONE):
+                found += map(int, (thread / "children").read_bytes().split())
+    return found
 
 
 def _pss(pid: int) -> float | None:

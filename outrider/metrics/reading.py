@@ -18,6 +18,10 @@ STATES = {
 }  # fmt: skip
 
 
+# Of a bot that forks, so many are read at each tick, at the price of a bot each.
+MOST_DESCENDANTS = 32
+
+
 class Gone(OutriderError):  # noqa: N818 - reads as the message it is
     """The process has ended, is hidden from us, or its pid belongs to another one now."""
 
@@ -57,6 +61,10 @@ class Reader(Protocol):
 
     def read_deep(self) -> Deep:
         """Return what is dear: some hundred microseconds, more for a large process. Raises Gone."""
+        ...
+
+    def descendants(self) -> list[int]:
+        """Return the pids of its children and theirs; as dear as ``read_deep``. Raises Gone."""
         ...
 
     def close(self) -> None:

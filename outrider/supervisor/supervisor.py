@@ -2,6 +2,7 @@
 
 One event loop, no threads of its own. Two sockets lie in the run folder, which only the owner can
 enter: ``telemetry.sock`` takes frames from bots, ``control.sock`` takes orders (see ``control``).
+If asked to, it takes StatsD datagrams besides (see ``statsd``).
 What happens is kept as numbered events, so that a collector can store each once.
 """
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from outrider.supervisor.spec import ProcessSpec
+    from outrider.supervisor.statsd import Listener
 
 KEPT_EVENTS = 500
 HOUSEKEEPING_S = 5.0
@@ -53,6 +55,7 @@ class Supervisor:
         run_dir: Path,
         logs_dir: Path,
         scale_to: Callable[[str, int], list[ProcessSpec]] | None = None,
+        statsd: Listener | None = None,
     ) -> None:
         self.run_dir = run_dir
         self.logs_dir = logs_dir
@@ -63,6 +66,7 @@ class Supervisor:
         self._boot = uuid.uuid4().hex[:12]
         self._sequence = 0
         self._scale_to = scale_to
+        self._statsd = statsd
         self._telemetry: socket.socket | None = None
         self._control: asyncio.Server | None = None
         self._housekeeping: asyncio.Task[None] | None = None
@@ -79,7 +83,7 @@ class Supervisor:
         """Open both sockets.
 
         Raises:
-            BadArgument: another supervisor is at work in this folder.
+            BadArgument: another supervisor is at work in this folder, or StatsD's port is taken.
         """
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self.run_dir.chmod(0o700)
@@ -88,6 +92,8 @@ class Supervisor:
                 f"a supervisor is at work in {self.run_dir}; "
                 "see `outrider status`, or stop it before you start another."
             )
+        if self._statsd:
+            self._statsd.open()
         self._telemetry = self._open_telemetry()
         self._listen()
         self._control = await control.serve(self.run_dir, self.handle)
@@ -128,6 +134,8 @@ class Supervisor:
             self._housekeeping.cancel()
         if self._control:
             self._control.close()
+        if self._statsd:
+            self._statsd.close()
         if self._telemetry:
             asyncio.get_running_loop().remove_reader(self._telemetry)
             self._telemetry.close()
@@ -146,6 +154,7 @@ class Supervisor:
             "processes": [asdict(process.status()) for process in self.processes.values()],
             "frames": {name: msgspec.to_builtins(frame) for name, frame in self.frames.items()},
             "refused_frames": self.refused_frames,
+            "statsd": self._statsd.snapshot() if self._statsd else None,
             "events": list(itertools.islice(self.events, first, None)),
         }
 

@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from outrider.metrics import catalog
+from outrider.metrics.series import METRICS
 from outrider.samples import bot_of, is_counter
 from outrider.store import keys
 from outrider.web import records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from outrider.metrics.metric import Metric
 
 Kind = Literal["counter", "gauge", "summary", "histogram", "unknown"]
 Labels = tuple[tuple[str, str], ...]
@@ -82,7 +85,7 @@ class Families:
         self._own = 0
         for name, about in (reserved or {}).items():
             self._claim(name, "gauge", about)
-        for metric in catalog.METRICS:
+        for metric in METRICS:
             if not metric.is_own:
                 for part in ("count", "max_s") if metric.kind == "timing" else ("",):
                     self._claim(_built_in_name(metric, part), _kind(metric, part), metric.help)
@@ -173,7 +176,7 @@ def written(labels: Labels) -> str:
     return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels)
 
 
-def shown_name(metric: catalog.Metric) -> str:
+def shown_name(metric: Metric) -> str:
     """Return how a metric is called at ``/metrics``, with what is only known there in capitals."""
     part = "count" if metric.kind == "timing" else ""
     name = _built_in_name(metric, part)
@@ -191,7 +194,7 @@ def _placed(family: Family, labels: Labels, part: str) -> Place:
     return Place(family, written(labels), _PARTS.get(part, ""), written(overflow))
 
 
-def _built_in_name(metric: catalog.Metric, part: str) -> str:
+def _built_in_name(metric: Metric, part: str) -> str:
     literal = re.sub(r"\.?\{\w+\}", "", metric.pattern).replace(".", "_").strip("_")
     return _with_unit(f"outrider_{literal}", _kind(metric, part), part)
 
@@ -207,7 +210,7 @@ def _with_unit(name: str, kind: Kind, part: str) -> str:
     return f"{name.removesuffix('_s')}_seconds" if name.endswith("_s") else name
 
 
-def _kind(metric: catalog.Metric, part: str) -> Kind:
+def _kind(metric: Metric, part: str) -> Kind:
     if metric.kind == "timing":
         return "summary" if part in _PARTS else "gauge"
     return "counter" if metric.kind == "counter" else "gauge"

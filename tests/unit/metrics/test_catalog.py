@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import TextClause
 
 import outrider
 from outrider import settings
 from outrider.database import tally
 from outrider.metrics import bots as bots_metrics
-from outrider.metrics import catalog, database, frame, host, process
+from outrider.metrics import catalog, database, frame, host, postgresql, process
 from outrider.metrics import celery as celery_metrics
 from outrider.metrics import redis as redis_metrics
-from outrider.metrics.catalog import METRICS, Metric
+from outrider.metrics.series import METRICS
 from outrider.samples import is_counter
 from outrider.store import connection, queues
 from outrider.tasks import collect, context
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from outrider.metrics.metric import Metric
 
 
 def unknown(series: Iterable[str]) -> list[str]:
@@ -103,10 +106,16 @@ def test_every_series_of_the_fleet_is_known(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     monkeypatch.setenv("OUTRIDER_DATABASE__URL", f"sqlite:///{tmp_path}/fleet.db")
+    monkeypatch.setenv("OUTRIDER_REDIS_URL", valkey_url)
     monkeypatch.chdir(tmp_path)
+    for kept in (context.current, collect._fleet_row):
+        kept.cache_clear()
     ctx = context.build(settings.load(), valkey_url)
     values = collect._fleet_values(ctx, {"alpha": 1.0, "beta": 60.0})
     ctx.redis.close()
+    context.current().redis.close()
+    for kept in (context.current, collect._fleet_row):
+        kept.cache_clear()
     assert "fleet.host.beta.silent" in values
     assert unknown(values) == []
 
@@ -114,9 +123,10 @@ def test_every_series_of_the_fleet_is_known(
 def test_every_series_of_a_database_is_known(tmp_path: Any) -> None:
     values = database.collect(f"sqlite:///{tmp_path}/one.db")
     assert "db.server.up" in values
-    # PostgreSQL's are the names of its one statement; tests/integration asks a real server.
-    asked = re.findall(r'AS "?([a-z_]+(?:\.[a-z_]+)*)"?(?=[,\n])', database._POSTGRESQL.text)
-    assert len(asked) >= 9
+    # PostgreSQL's are the names of its statements; tests/integration asks a real server.
+    statements = [each.text for each in vars(postgresql).values() if isinstance(each, TextClause)]
+    asked = re.findall(r'AS "?([a-z_]+(?:\.[a-z_]+)*)"?(?=[,\n]|$)', "\n".join(statements))
+    assert len(asked) >= 30
     assert unknown([*values, *(database.PREFIX + name for name in asked)]) == []
 
 

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from outrider.metrics import catalog
 from outrider.metrics.opentelemetry import MAPPED, UNMAPPED, Mapped
+from outrider.metrics.series import METRICS
 
-KNOWN = {metric.pattern: metric for metric in catalog.METRICS}
+KNOWN = {metric.pattern: metric for metric in METRICS}
 UNITS = {"s": {"s"}, "1": {"ratio"}, "By": {"bytes"}}
 
 

@@ -11,6 +11,8 @@ from outrider.metrics.process import ProcessCollector, allow_descriptors
 from outrider.metrics.reading import Deep, Gone, Reading
 
 if TYPE_CHECKING:
+    import subprocess
+
     from tests.unit.metrics.conftest import Start
 
 AT_REST = Reading(reading.SLEEPING, 1.0, 4096.0, 2.0, 7.0, 100.0, 200.0, 30.0, 4.0)
@@ -22,6 +24,7 @@ class Machine:
     def __init__(self) -> None:
         self.processes: dict[int, Reading] = {}
         self.deep_reads: list[int] = []
+        self.children: dict[int, list[int]] = {}
         self.open: set[int] = set()
         self.started_s = 1000.0
 
@@ -46,7 +49,11 @@ class FakeReader:
     def read_deep(self) -> Deep:
         self.read()
         self._machine.deep_reads.append(self._pid)
-        return Deep(500.0 + self._pid, 3)
+        return Deep(500.0 + self._pid, len(self._machine.children.get(self._pid, ())))
+
+    def descendants(self) -> list[int]:
+        self.read()
+        return self._machine.children.get(self._pid, [])
 
     def close(self) -> None:
         self._machine.open.discard(self._pid)
@@ -68,7 +75,7 @@ def test_a_process_has_every_series(machine: Machine) -> None:
         "cpu_seconds_total": 3.5, "rss_bytes": 4096.0, "threads": 2.0, "fds": 7.0,
         "io_read_bytes_total": 100.0, "io_write_bytes_total": 200.0,
         "switches_voluntary_total": 30.0, "switches_involuntary_total": 4.0,
-        "pss_bytes": 507.0, "children": 3.0,
+        "pss_bytes": 507.0, "children": 0.0,
     }  # fmt: skip
     assert {f"bot.canary.{what}": value for what, value in expected.items()} == collector.collect(
         {"canary": 7}, 1070.0
@@ -216,3 +223,70 @@ def test_the_limit_of_open_files_is_not_raised_beyond_the_hard_one(
 
     assert allow_descriptors(10_000) == 4096
     assert set_to == [(4096, 4096)]
+
+
+def test_what_children_use_is_added_up_from_the_tick_after_they_were_found(
+    machine: Machine,
+) -> None:
+    machine.processes = {7: AT_REST, 8: AT_REST, 9: AT_REST}
+    machine.children = {7: [8, 9]}
+    collector = ProcessCollector(opener=machine.opener)
+    first = collector.collect({"canary": 7}, 1060.0)
+    second = collector.collect({"canary": 7}, 1070.0)
+    machine.processes[8] = AT_REST._replace(cpu_seconds=6.0, rss_bytes=5000.0)
+    machine.processes[9] = AT_REST._replace(cpu_seconds=11.0)
+    third = collector.collect({"canary": 7}, 1080.0)
+
+    assert "bot.canary.children.rss_bytes" not in first
+    assert second["bot.canary.children"] == 2
+    assert second["bot.canary.children.rss_bytes"] == 8192.0
+    assert second["bot.canary.children.cpu_ratio"] == 0.0
+    assert third["bot.canary.children.rss_bytes"] == 9096.0
+    assert third["bot.canary.children.cpu_ratio"] == 1.5
+
+
+def test_a_bot_that_never_forked_has_no_series_of_children(machine: Machine) -> None:
+    machine.processes[7] = AT_REST
+    collector = ProcessCollector(opener=machine.opener)
+    rows = [collector.collect({"canary": 7}, 1060.0 + 10 * tick) for tick in range(3)]
+
+    assert not any(".children." in name for row in rows for name in row)
+
+
+def test_a_child_that_ends_is_let_go_and_its_successor_is_found_at_once(machine: Machine) -> None:
+    machine.processes = {**dict.fromkeys(range(1, 101), AT_REST), 700: AT_REST, 701: AT_REST}
+    machine.children = {50: [700]}
+    pids: dict[str, int | None] = {f"bot{pid}": pid for pid in range(1, 101)}
+    collector = ProcessCollector(opener=machine.opener, deep_every=1)
+    collector.collect(pids, 1060.0)
+    collector._every = 100  # one of them a tick from now on
+    assert 700 in machine.open
+    del machine.processes[700]
+    machine.children = {50: [701]}
+    collector.collect(pids, 1070.0)
+
+    assert 700 not in machine.open
+    assert 701 in machine.open
+
+
+def test_children_are_given_back_with_their_bot(machine: Machine) -> None:
+    machine.processes = {7: AT_REST, 8: AT_REST}
+    machine.children = {7: [8]}
+    collector = ProcessCollector(opener=machine.opener)
+    collector.collect({"canary": 7}, 1060.0)
+    assert {7, 8} == machine.open
+    collector.collect({}, 1070.0)
+
+    assert not machine.open
+
+
+def test_real_children_are_found_and_measured(busy: subprocess.Popen[str]) -> None:
+    collector = ProcessCollector()
+    collector.collect({"canary": busy.pid}, 1e9)
+    values = collector.collect({"canary": busy.pid}, 1e9 + 10)
+    rss = sum(child.memory_info().rss for child in psutil.Process(busy.pid).children())
+    collector.close()
+
+    assert values["bot.canary.children"] == 2
+    assert rss == pytest.approx(values["bot.canary.children.rss_bytes"], rel=0.2)
+    assert values["bot.canary.children.cpu_ratio"] >= 0

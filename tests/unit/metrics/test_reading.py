@@ -93,6 +93,17 @@ def test_what_is_dear_is_read_as_psutil_reads_it(busy: subprocess.Popen[str]) ->
     assert true.pss_bytes == pytest.approx(fast.pss_bytes, rel=0.02)
 
 
+def test_descendants_are_found_as_psutil_finds_them(start: Start) -> None:
+    shell = start("sh", "-c", "sh -c 'sleep 60 & sleep 60 & wait' & sleep 60 & wait")
+    deadline = time.monotonic() + 10
+    while len(psutil.Process(shell.pid).children(recursive=True)) < 4:
+        assert time.monotonic() < deadline
+    ours, oracle = ProcReader(shell.pid), PortableReader(shell.pid)
+
+    assert sorted(oracle.descendants()) == sorted(ours.descendants())
+    assert len(ours.descendants()) == 4
+
+
 def test_cpu_time_grows_while_a_process_computes(busy: subprocess.Popen[str], kind: Kind) -> None:
     reader = kind(busy.pid)
     first_s, deadline = reader.read().cpu_seconds, time.monotonic() + 20

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import redis
 
-from outrider.metrics import catalog
+from outrider.metrics import catalog, series
 from outrider.samples import Row
 from outrider.store import keys
 from outrider.store.memory import MemoryStore
@@ -49,8 +49,8 @@ CELERY: list[Ready] = [
 def full_rows() -> list[Row]:
     """Return a host's row and the fleet's, with every series of the catalogue."""
     rows = [Row("alpha", NOW_S, {}), Row(keys.FLEET, NOW_S, {})]
-    for title, metrics in catalog.SECTIONS.items():
-        row = rows[title == "What no host owns"]
+    for title, metrics in series.SECTIONS.items():
+        row = rows[title in ("What no host owns", "Redis", "Celery")]
         for metric in metrics:
             names = metric.pattern.replace("{core}", "0").replace("{bot}", "canary")
             name = names.replace("{", "a_").replace("}", "")

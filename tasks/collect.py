@@ -90,7 +90,7 @@ def _host_collectors() -> tuple[host.HostCollector, bots.BotsCollector]:
 
 
 def _bot_values(ctx: Context, now_s: float) -> dict[str, float]:
-    values = bots.unsupervised(_loose_frames(ctx, now_s), now_s)
+    values = _host_collectors()[1].unsupervised(_loose_frames(ctx, now_s), now_s)
     seen = cast("bytes | None", ctx.redis.get(keys.actions_seen(ctx.settings.host)))
     since = (seen or b"").decode()
     try:

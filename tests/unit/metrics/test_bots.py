@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from outrider.metrics import bots
 from outrider.metrics import frame as frames
 from outrider.metrics.bots import BotsCollector
 from outrider.metrics.frame import Frame
@@ -88,7 +87,7 @@ def test_unsupervised_bots_speak_for_themselves() -> None:
         frames.encode(Frame("b", 2, 98.0, ready=True)),
     ]
 
-    assert bots.unsupervised(messages, 100.0) == {
+    assert BotsCollector().unsupervised(messages, 100.0) == {
         "bot.a.up": 1.0, "bot.a.ready": 0.0, "bot.a.heartbeat_age_s": 1.0, "bot.a.queue": 2.0,
         "bot.b.up": 1.0, "bot.b.ready": 1.0, "bot.b.heartbeat_age_s": 2.0,
     }  # fmt: skip

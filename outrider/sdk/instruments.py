@@ -82,10 +82,10 @@ class Counter:
     def _fold(self) -> None:
         """Add up what waits, and let go of the lock."""
         try:
-            batch, refused = _taken(self._pending)
+            batch, added, refused = _taken(self._pending)
             self.refused += refused
             self.shown = self.shown or bool(batch)
-            self._total = min(self._total + fsum(batch), MOST)
+            self._total = min(self._total + added, MOST)
         finally:
             self._adding.release()
 
@@ -158,14 +158,15 @@ class Timer:
     def _fold(self, longest_from_s: float | None = None) -> float:
         """Add up what waits, and let go of the lock. Return the longest, which may begin anew."""
         try:
-            batch, refused = _taken(self._pending)
+            batch, added_s, refused = _taken(self._pending)
             self.refused += refused
             if batch:
                 self.shown = True
                 longest_s = float(max(batch))
                 if longest_s > _LARGEST:
                     batch, longest_s = [min(each, _LARGEST) for each in batch], _LARGEST
-                self._total_s = min(self._total_s + fsum(batch), MOST)
+                    added_s = fsum(batch)
+                self._total_s = min(self._total_s + added_s, MOST)
                 self._longest_s = max(self._longest_s, longest_s)
                 _sort_in(batch, self._buckets)
             longest_s = self._longest_s
@@ -190,17 +191,17 @@ def _sort_in(batch: list[float], buckets: dict[int, int]) -> None:
             buckets[place] = 1
 
 
-def _taken(pending: deque[float]) -> tuple[list[float], int]:
-    """Take what waits now; return the numbers, and how many there were that are none."""
+def _taken(pending: deque[float]) -> tuple[list[float], float, int]:
+    """Take what waits now; return the numbers, their sum, and how many there were that are none."""
     take = pending.popleft
     batch = [take() for _ in range(len(pending))]
     try:
-        if fsum(batch) <= MOST:  # NaN is not, and infinity is not
-            return batch, 0
+        if (added := fsum(batch)) <= MOST:  # NaN is not, and infinity is not
+            return batch, added, 0
     except (TypeError, ValueError, ArithmeticError):
         pass  # somebody's own kind of number, which can be compared and nothing else
     good = [number for number in map(_number, batch) if number <= MOST]
-    return good, len(batch) - len(good)
+    return good, fsum(good), len(batch) - len(good)
 
 
 def _number(given: float) -> float:

@@ -42,6 +42,8 @@ class BotsCollector:
             if running.get(name) == plain["pid"]:
                 said = self._said(frames.from_plain(plain), now_s)
                 values = said | values  # what was measured counts, whatever a bot calls its numbers
+        if self.timings.skipped:
+            values["collector.timings_skipped_total"] = float(self.timings.skipped)
         return values
 
     def unsupervised(self, messages: list[bytes], now_s: float) -> dict[str, float]:

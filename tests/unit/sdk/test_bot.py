@@ -492,6 +492,79 @@ print(child, os.getpid())
     assert (seen[parent].counters, seen[parent].ready) == ({"updates": 6}, True)
 
 
+def test_a_forked_child_keeps_its_handles_and_begins_at_nothing(receiver: Receiver) -> None:
+    run(
+        """
+import os, outrider
+bot = outrider.Bot("canary")
+updates, handle = bot.counter("updates"), bot.timer("handle")
+decorated = bot.timed("decorated")(lambda: None)
+for name in range(1000):
+    bot.count(str(name))
+for _ in range(300):
+    updates.add()
+    handle.observe(0.5)
+    decorated()
+child = os.fork()
+if child == 0:
+    updates.add(2)
+    handle.observe(0.25)
+    decorated()
+    for name in range(198):
+        bot.count(f"child-{name}")
+    bot.flush()
+    os._exit(0)
+os.waitpid(child, 0)
+os._exit(0)
+""",
+        OUTRIDER_TELEMETRY=str(receiver.path),
+    )
+    said = receiver.receive()
+
+    assert (said.number, said.counters.pop("updates")) == (1, 2)
+    assert said.counters == {f"child-{name}": 1 for name in range(198)}
+    assert said.timings["handle"] == (1, 0.25, 0.25)
+    assert said.timings["decorated"][0] == 1
+    assert sketch.count(said.buckets["handle"]) == 1
+
+
+def test_a_child_of_a_process_whose_threads_count_is_not_held_up() -> None:
+    ended = run(
+        """
+import os, sys, threading, outrider
+from outrider.metrics import frame
+sys.setswitchinterval(1e-6)
+kept = []
+bot = outrider.Bot("canary", transport=lambda message: kept.append(message) or True)
+updates = bot.counter("updates")
+def work():
+    while True:
+        updates.add()
+        bot.count("names")
+        bot.observe("handle", 0.5)
+for _ in range(4):
+    threading.Thread(target=work, daemon=True).start()
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        kept.clear()
+        for _ in range(1000):
+            updates.add()
+            bot.count("names")
+            bot.observe("handle", 0.5)
+        bot.flush()
+        said = frame.decode(kept[-1])
+        right = said.counters == {"updates": 1000, "names": 1000}
+        os._exit(0 if right and said.timings == {"handle": (1000, 500.0, 0.5)} else 1)
+    print(os.waitpid(child, 0)[1])
+sys.stdout.flush()
+os._exit(0)
+"""
+    )
+
+    assert ended.stdout.split() == ["0"] * 20
+
+
 def test_a_forked_child_goes_on_sending(receiver: Receiver) -> None:
     run(
         """

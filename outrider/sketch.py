@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
 RELATIVE_ERROR = 0.01
 GAMMA = 1.01 / 0.99
-PER_LOG = 1.0 / math.log1p(2 * RELATIVE_ERROR / (1 - RELATIVE_ERROR))
+# Buckets for each doubling; log2 takes half the time of log on Python 3.11.
+PER_LOG2 = math.log(2) / math.log1p(2 * RELATIVE_ERROR / (1 - RELATIVE_ERROR))
 MOST_BUCKETS = 2048
 # What is below is counted as nothing, in a bucket below all others.
 SMALLEST = 1e-9
 ZERO_BUCKET = -(2**15)
-LOWEST = math.ceil(math.log(SMALLEST) * PER_LOG)
+LOWEST = math.ceil(math.log2(SMALLEST) * PER_LOG2)
 HIGHEST = LOWEST + MOST_BUCKETS - 2  # with the bucket for nothing, that makes MOST_BUCKETS
-LARGEST = math.exp((HIGHEST - 0.5) / PER_LOG)
+LARGEST = 2 ** ((HIGHEST - 0.5) / PER_LOG2)
 # A count above can't come from counting, and would not survive as a float.
 MOST_COUNT = 2**53
 _MIDDLE = 2.0 / (1.0 + GAMMA)
@@ -45,7 +46,7 @@ def index(value: float) -> int:
     """
     if not value >= SMALLEST:
         return ZERO_BUCKET
-    return math.ceil(math.log(value) * PER_LOG) if value < LARGEST else HIGHEST
+    return math.ceil(math.log2(value) * PER_LOG2) if value < LARGEST else HIGHEST
 
 
 def value(index: int) -> float:
@@ -54,7 +55,7 @@ def value(index: int) -> float:
     >>> round(value(-69), 3), value(ZERO_BUCKET)
     (0.249, 0.0)
     """
-    return 0.0 if index == ZERO_BUCKET else math.exp(index / PER_LOG) * _MIDDLE
+    return 0.0 if index == ZERO_BUCKET else 2.0 ** (index / PER_LOG2) * _MIDDLE
 
 
 def of(values: Iterable[float]) -> dict[int, int]:

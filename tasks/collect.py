@@ -11,7 +11,7 @@ import redis
 from celery import chain, shared_task, signature
 
 from outrider.errors import BadArgument, SupervisorUnavailable
-from outrider.metrics import bots, host
+from outrider.metrics import bots, gaps, host
 from outrider.metrics import celery as celery_metrics
 from outrider.metrics import redis as redis_metrics
 from outrider.store import keys, queues
@@ -77,6 +77,9 @@ def collect_host(host: str | None = None, tick: int | None = None) -> dict[str, 
     with _COLLECTING:
         values = _host_collectors()[0].collect(now_s) | _bot_values(ctx, now_s)
     stored = ctx.store.append(ctx.settings.host, tick, values)
+    gaps.fill(
+        ctx.redis, ctx.store, ctx.settings.host, interval_s=ctx.settings.interval_s, now_s=now_s
+    )
     return {"host": ctx.settings.host, "tick": tick, "series": len(values), "stored": stored}
 
 

@@ -16,25 +16,23 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from math import ceil, fsum, log, nan
+from math import ceil, fsum, log2, nan
 
 from outrider import sketch
-from outrider.sdk.timed import Block
+from outrider.sdk.timed import FOLD_AT, Block
 
 TYPE_CHECKING = False  # typing alone would be a third of what a bot's start may cost
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-# Numbers that wait to be added up: eight KiB a name, and 30 microseconds of work, at most.
-FOLD_AT = 256
 # Who builds a frame waits so long for somebody who adds up, which never takes that long: only a
 # signal handler that interrupted it waits in vain, and then has what was added up before.
 FOLD_WITHIN_S = 0.5
 # Totals stay finite: nobody could do anything with an infinite counter.
 MOST = 1e300
 # A name in a module is found quicker than one in another.
-_PER_LOG, _SMALLEST, _LARGEST = sketch.PER_LOG, sketch.SMALLEST, sketch.LARGEST
+_PER_LOG2, _SMALLEST, _LARGEST = sketch.PER_LOG2, sketch.SMALLEST, sketch.LARGEST
 _ZERO_BUCKET = sketch.ZERO_BUCKET
 
 
@@ -97,8 +95,8 @@ class Timer:
     """
 
     __slots__ = (
-        "_adding", "_buckets", "_errors", "_errors_of", "_longest_s", "_pending", "_total_s",
-        "held", "refused", "shown",
+        "_adding", "_buckets", "_errors", "_errors_of", "_longest_s", "_total_s",
+        "held", "pending", "refused", "shown",
     )  # fmt: skip
 
     def __init__(self, errors_of: Callable[[], Counter]) -> None:
@@ -110,7 +108,7 @@ class Timer:
         """Forget everything, as at the start or in a child."""
         self._adding = threading.Lock()
         self._errors: Counter | None = None
-        self._pending: deque[float] = deque()
+        self.pending: deque[float] = deque()
         self._buckets: dict[int, int] = {}
         self._total_s = self._longest_s = 0.0
         self.shown = self.held
@@ -130,15 +128,20 @@ class Timer:
             TypeError: ``seconds`` is no number.
         """
         try:
-            self._pending.append(seconds if seconds >= 0 else _clocked(seconds))
+            self.pending.append(seconds if seconds >= 0 else _clocked(seconds))
         except TypeError:
             self.observe(float(seconds))
-        if len(self._pending) >= FOLD_AT and self._adding.acquire(blocking=False):
-            self._fold()
+        if len(self.pending) >= FOLD_AT:
+            self.fold()
 
     def timed(self) -> Block:
         """Time a block or a function, as :meth:`outrider.Bot.timed` does."""
         return Block(self)
+
+    def fold(self) -> None:
+        """Add up what waits, unless somebody does."""
+        if self._adding.acquire(blocking=False):
+            self._fold()
 
     def fail(self) -> None:
         """Count an error beside it."""
@@ -158,7 +161,7 @@ class Timer:
     def _fold(self, longest_from_s: float | None = None) -> float:
         """Add up what waits, and let go of the lock. Return the longest, which may begin anew."""
         try:
-            batch, added_s, refused = _taken(self._pending)
+            batch, added_s, refused = _taken(self.pending)
             self.refused += refused
             if batch:
                 self.shown = True
@@ -184,7 +187,7 @@ def _clocked(seconds: float) -> float:
 def _sort_in(batch: list[float], buckets: dict[int, int]) -> None:
     """Count each duration in its bucket: ``sketch.index`` without its checks, written out."""
     for seconds in batch:
-        place = ceil(log(seconds) * _PER_LOG) if seconds >= _SMALLEST else _ZERO_BUCKET
+        place = ceil(log2(seconds) * _PER_LOG2) if seconds >= _SMALLEST else _ZERO_BUCKET
         try:
             buckets[place] += 1
         except KeyError:

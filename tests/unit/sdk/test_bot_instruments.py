@@ -11,7 +11,8 @@ import pytest
 
 from outrider import sketch
 from outrider.sdk import instruments
-from outrider.sdk.instruments import FOLD_AT, Counter, Timer
+from outrider.sdk.instruments import Counter, Timer
+from outrider.sdk.timed import FOLD_AT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,7 +109,7 @@ def test_what_waits_to_be_added_up_is_bounded_although_nobody_asks() -> None:
     for number in range(10 * FOLD_AT + 3):
         counter.add()
         timer.observe(number)
-        assert max(len(counter._pending), len(timer._pending)) < FOLD_AT
+        assert max(len(counter._pending), len(timer.pending)) < FOLD_AT
 
     assert counter.total() == 10 * FOLD_AT + 3
 

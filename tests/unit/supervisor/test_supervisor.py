@@ -210,8 +210,8 @@ def test_a_frame_that_is_forged_is_refused(run: Run) -> None:
     async def test(fleet: Fleet) -> None:
         fleet.start(fleet.spec("a"))
         await fleet.becomes("ready", "a")
-        told = {"bot": "a", "pid": fleet.pid("a"), "at_s": 5.0}
-        forged = [
+        told: dict[str, Any] = {"bot": "a", "pid": fleet.pid("a"), "at_s": 5.0}
+        forged: list[dict[str, Any]] = [
             {"counters": {"c": float("nan")}},
             {"buckets": {"t": {10**9: 1}}},
             {"buckets": {"t": {1: 2**63}}},

@@ -4,9 +4,11 @@ A call does nothing but append to a deque, which Python documents as thread-safe
 from one: every number is taken exactly once. So nothing rests on what the interpreter happens to do
 between two bytecodes; ``total += by`` on an attribute would, and loses increments when threads
 change in between. What has gathered is added up in one go, at every ``FOLD_AT`` calls by the thread
-that makes the last of them, and before each frame. Adding up is guarded by a lock that nobody waits
-for on the way of the bot: who finds it taken leaves the work to who has it. So a call costs little
-with many threads too, and may come from a signal handler.
+that makes the last of them, and before each frame. Adding up is guarded by a lock for which a bot's
+call does not wait: who finds it taken leaves the work to who has it. So a call costs little with
+many threads too, and may come from a signal handler. Only when threads do nothing but count, faster
+than one of them adds up, do they wait for it, a millisecond or so (``MOST_WAITING``): adding up takes
+longer than appending, and what waits would grow for ever.
 
 Measured beside it: totals for each thread (a tenth dearer, and the end of a thread must be noticed)
 and a lock around ``+=`` (twice as dear, and all wait for a holder that is not running).
@@ -26,8 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-# Who builds a frame waits so long for somebody who adds up, which never takes that long: only a
-# signal handler that interrupted it waits in vain, and then has what was added up before.
+# Numbers that may wait to be added up: 128 KiB a name. Usually there are FOLD_AT at most.
+MOST_WAITING = 4096
+# Who finds so many waits so long for who adds up. Only a signal handler that interrupted that one
+# can wait in vain, and goes on.
+BACKLOG_WITHIN_S = 0.05
+# The same for who builds a frame, and then has what was added up before.
 FOLD_WITHIN_S = 0.5
 # Totals stay finite: nobody could do anything with an infinite counter.
 MOST = 1e300
@@ -68,7 +74,7 @@ class Counter:
             self._pending.append(by if by >= 0 else nan)
         except TypeError:
             self.add(float(by))  # "2" is one; of what is none, a TypeError
-        if len(self._pending) >= FOLD_AT and self._adding.acquire(blocking=False):
+        if len(self._pending) >= FOLD_AT and _may_fold(self._adding, len(self._pending)):
             self._fold()
 
     def total(self) -> float:
@@ -140,7 +146,7 @@ class Timer:
 
     def fold(self) -> None:
         """Add up what waits, unless somebody does."""
-        if self._adding.acquire(blocking=False):
+        if _may_fold(self._adding, len(self.pending)):
             self._fold()
 
     def fail(self) -> None:
@@ -178,6 +184,11 @@ class Timer:
             return longest_s
         finally:
             self._adding.release()
+
+
+def _may_fold(adding: threading.Lock, waiting: int) -> bool:
+    """Take the lock if it is free, or, when far too much waits, when it is."""
+    return adding.acquire(timeout=0 if waiting < MOST_WAITING else BACKLOG_WITHIN_S)
 
 
 def _clocked(seconds: float) -> float:

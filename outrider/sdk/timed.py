@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-# Numbers that wait to be added up: eight KiB a name, and 50 microseconds of work, at most.
+# So many numbers are added up at once, in some 50 microseconds.
 FOLD_AT = 256
 
 

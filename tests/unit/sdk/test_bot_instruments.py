@@ -114,6 +114,25 @@ def test_what_waits_to_be_added_up_is_bounded_although_nobody_asks() -> None:
     assert counter.total() == 10 * FOLD_AT + 3
 
 
+@pytest.mark.parametrize("kind", ["counter", "timer"])
+def test_threads_that_do_nothing_but_count_wait_for_who_adds_up(kind: str, hasty: None) -> None:
+    counter, timer = Counter(), Timer(Counter)
+    pending = counter._pending if kind == "counter" else timer.pending
+    most = 0
+
+    def work() -> None:
+        nonlocal most
+        if kind == "counter":
+            counter.add()
+        else:
+            timer.observe(0.5)
+        most = max(most, len(pending))
+
+    together(work, lambda: None)
+
+    assert most <= instruments.MOST_WAITING + THREADS
+
+
 def test_who_counts_while_the_same_counter_is_added_up_is_not_held_up() -> None:
     counter = Counter()
 

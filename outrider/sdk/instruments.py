@@ -7,8 +7,8 @@ change in between. What has gathered is added up in one go, at every ``FOLD_AT``
 that makes the last of them, and before each frame. Adding up is guarded by a lock for which a bot's
 call does not wait: who finds it taken leaves the work to who has it. So a call costs little with
 many threads too, and may come from a signal handler. Only threads that do nothing but count, faster
-than one of them adds up, wait for it, a millisecond or so (``MOST_WAITING``): adding up takes longer
-than appending, and what waits would grow for ever.
+than one of them adds up, wait for it, a millisecond or so (``MOST_WAITING``): adding up takes
+longer than appending, and what waits would grow for ever.
 
 Measured beside it: totals for each thread (a tenth dearer, and the end of a thread must be noticed)
 and a lock around ``+=`` (twice as dear, and all wait for a holder that is not running).

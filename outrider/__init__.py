@@ -7,9 +7,11 @@ to a bot's start.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing alone would be most of what this import costs
 if TYPE_CHECKING:
+    from typing import Any
+
     from outrider.sdk.bot import Bot as Bot
     from outrider.sdk.cached import cached as cached
     from outrider.sdk.database import create_engine as create_engine

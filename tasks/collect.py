@@ -11,7 +11,7 @@ from celery import chain, shared_task, signature
 
 from outrider.errors import BadArgument, SupervisorUnavailable
 from outrider.metrics import celery as celery_metrics
-from outrider.metrics import row
+from outrider.metrics import gaps, row
 from outrider.store import keys, queues
 from outrider.supervisor import control
 from outrider.tasks import context
@@ -79,6 +79,9 @@ def collect_host(host: str | None = None, tick: int | None = None) -> dict[str, 
             loose=lambda: _loose_frames(ctx, now_s),
         )
     stored = ctx.store.append(ctx.settings.host, tick, values)
+    gaps.fill(
+        ctx.redis, ctx.store, ctx.settings.host, interval_s=ctx.settings.interval_s, now_s=now_s
+    )
     return {"host": ctx.settings.host, "tick": tick, "series": len(values), "stored": stored}
 
 

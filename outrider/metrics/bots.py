@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import msgspec
-
 from outrider.metrics import frame as frames
 from outrider.metrics.process import ProcessCollector
+from outrider.metrics.timings import Timings
 
 
 class Snapshot(Protocol):
@@ -23,6 +22,7 @@ class BotsCollector:
 
     def __init__(self) -> None:
         self._processes = ProcessCollector()
+        self.timings = Timings()
 
     def collect(self, snapshot: dict[str, Any], now_s: float) -> dict[str, float]:
         """Return ``bot.*`` of every bot in the snapshot and ``stack.*`` of Outrider's own parts."""
@@ -40,19 +40,27 @@ class BotsCollector:
         running = {bot["name"]: bot["pid"] for bot in bots}
         for name, plain in snapshot["frames"].items():
             if running.get(name) == plain["pid"]:
-                said = frames.series(msgspec.convert(plain, frames.Frame), now_s=now_s)
+                said = self._said(frames.from_plain(plain), now_s)
                 values = said | values  # what was measured counts, whatever a bot calls its numbers
+        if self.timings.skipped:
+            values["collector.timings_skipped_total"] = float(self.timings.skipped)
         return values
 
+    def unsupervised(self, messages: list[bytes], now_s: float) -> dict[str, float]:
+        """Return the series of bots that left their frames in Redis. Nonsense is left out."""
+        values: dict[str, float] = {}
+        for message in messages:
+            try:
+                frame = frames.decode(message)
+            except ValueError:
+                continue
+            values |= self._said(frame, now_s)
+            values[f"bot.{frame.bot}.up"] = 1.0
+        return values
 
-def unsupervised(messages: list[bytes], now_s: float) -> dict[str, float]:
-    """Return the series of bots that left their frames in Redis. Nonsense is left out."""
-    values: dict[str, float] = {}
-    for message in messages:
-        try:
-            frame = frames.decode(message)
-        except ValueError:
-            continue
-        values |= frames.series(frame, now_s=now_s)
-        values[f"bot.{frame.bot}.up"] = 1.0
-    return values
+    def sketches(self) -> dict[str, dict[int, int]]:
+        """Hand over the timings' histograms of this tick; see :meth:`Timings.sketches`."""
+        return self.timings.sketches()
+
+    def _said(self, frame: frames.Frame, now_s: float) -> dict[str, float]:
+        return frames.series(frame, now_s=now_s) | self.timings.take(frame, now_s)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from outrider import sketch
 from outrider.clock import tick_at
 from outrider.metrics import celery_counts as counts_module
-from outrider.metrics import celery_workers, sketch
+from outrider.metrics import celery_workers
 from outrider.metrics.celery_counts import KINDS, OVERFLOW, OWN
 from outrider.metrics.celery_events import UNKNOWN
 from outrider.metrics.celery_queues import Broker, Layout, Look

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from outrider.metrics import sketch
+from outrider import sketch
 from outrider.store import keys
 
 if TYPE_CHECKING:

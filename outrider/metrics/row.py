@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from outrider.metrics import bots
 from outrider.metrics.bots import BotsCollector
 from outrider.metrics.cache import CacheCollector
 from outrider.metrics.database import DatabaseCollector
@@ -61,7 +60,7 @@ class HostRow:
             return {**spoken, "supervisor.up": float(said is not None)}
 
         def of_unsupervised() -> dict[str, float]:
-            found = bots.unsupervised(loose(), now_s)
+            found = self._bots.unsupervised(loose(), now_s)
             spoken.update(found)
             return found
 
@@ -79,6 +78,14 @@ class HostRow:
             "host": lambda: self._host.collect(now_s),
         }
         return self._gatherer.row(parts)
+
+    def sketches(self) -> dict[str, dict[int, int]]:
+        """Hand over the timings' histograms since this was last asked: series to buckets."""
+        return self._bots.sketches()
+
+    def give_back(self, sketches: Mapping[str, Mapping[int, int]]) -> None:
+        """Keep histograms that could not be stored for the next tick."""
+        self._bots.timings.give_back(sketches)
 
 
 class FleetRow:

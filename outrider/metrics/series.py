@@ -68,6 +68,7 @@ _HOST = (
     Metric("cache.{namespace}.{what}_total", "counter", "", "Calls of all bots of the host: hits, misses, waits, loads, errors, fallbacks."),
     Metric("collector.{collector}.up", "state", "", "0 when a part of the row could not be collected; the worker's log says why."),
     Metric("collector.errors_total", "counter", "", "Parts of rows that could not be collected."),
+    Metric("collector.timings_skipped_total", "counter", "", "Timings whose first tick was skipped because the collector is new."),
     Metric("collector.duration_s", "gauge", "s", "Time that collecting this row took, waiting included."),
 )  # fmt: skip
 _BOT = (
@@ -90,8 +91,10 @@ _BOT = (
     Metric("bot.{bot}.switches_voluntary_total", "counter", "", "Times the main thread gave the core away to wait."),
     Metric("bot.{bot}.switches_involuntary_total", "counter", "", "Times the main thread had to give the core away: it competes for CPU."),
     Metric("bot.{bot}.heartbeat_age_s", "gauge", "s", "Since the bot's last word; one is due every second."),
-    Metric("bot.{bot}.loop_lag_s", "gauge", "s", "Longest wait for the event loop since the last frame; above 1 something blocks it."),
-    Metric("bot.{bot}.frames_dropped_total", "counter", "", "Frames of figures that could not be sent."),
+    Metric("bot.{bot}.loop_lag_s", "gauge", "s", "Longest wait for the event loop in the tick; above 1 something blocks it."),
+    Metric("bot.{bot}.frames_dropped_total", "counter", "", "Frames that nobody will ever get; totals are in later ones."),
+    Metric("bot.{bot}.refused_total", "counter", "", "Numbers that were not added: NaN, infinite or negative."),
+    Metric("bot.{bot}.left_out", "gauge", "", "Names that did not fit into the newest frame."),
     Metric("bot.{bot}.db.queries_total", "counter", "", "Statements run by engines of `create_engine`."),
     Metric("bot.{bot}.db.query_seconds_total", "counter", "", "Time spent in statements, in seconds."),
     Metric("bot.{bot}.db.errors_total", "counter", "", "Statements and connections that failed."),

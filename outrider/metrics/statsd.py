@@ -6,7 +6,7 @@ a bot's frame, so that whoever reads it may come late or twice. It lives in the 
 takes the datagrams (``outrider.supervisor.statsd``); the collector makes series of what it says.
 
 What strangers may send is bounded: ``MOST_NAMES`` names, of which those unheard for an hour make
-room for new ones, ``MOST_BUCKETS`` buckets a timing, ``MOST_MEMBERS`` members a set. What does not
+room for new ones, 2,048 buckets a timing, ``MOST_MEMBERS`` members a set. What does not
 fit is counted in ``overflow``, what can't be read in ``refused``.
 
 Timings keep counts in buckets of equal ratio (as DDSketch does: index = ceil(log(value) /
@@ -19,14 +19,13 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from outrider import samples
+from outrider import samples, sketch
 from outrider.metrics import folding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MOST_NAMES = 1000
-MOST_BUCKETS = 2048
 MOST_MEMBERS = 10_000
 FORGOTTEN_AFTER_S = 3600.0
 # A set counts who was there in the last so many seconds.
@@ -34,10 +33,6 @@ SET_WINDOW_S = 60.0
 QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
 _SWEEP_EVERY_S = 60.0
 _LEAST_RATE = 1e-6
-_GAMMA = 1.01 / 0.99
-_LOG_GAMMA = math.log(_GAMMA)
-# Nothing that can be measured is as small: zero and less.
-ZERO_BUCKET = -100_000
 _TIMES, _VALUES = frozenset({b"ms"}), frozenset({b"h", b"d"})
 # A total that falls would read as one that began anew.
 _ONLY_MORE = frozenset({b"c"}) | _TIMES
@@ -176,7 +171,7 @@ class StatsdCollector:
                 buckets = now[prefix] = {int(place): n for place, n in plain.items()}
                 values[f"{prefix}.count"] = float(count)
                 values[f"{prefix}.sum{sum_end}"] = round(total, 6)
-                grown = difference(buckets, self._before.get(prefix, {}))
+                grown = sketch.difference(buckets, self._before.get(prefix, {}))
                 for what, share in QUANTILES:
                     values[f"{prefix}.{what}{end}"] = quantile(grown, share)
         self._before = now
@@ -188,38 +183,12 @@ class StatsdCollector:
 
 
 def quantile(buckets: Mapping[int, int], share: float) -> float:
-    """Return a quantile of bucketed values, NaN of none.
+    """Return a quantile of bucketed values to four digits, NaN of none: what is beyond is noise.
 
-    >>> quantile({index(0.2): 99, index(5.0): 1}, 0.5)
+    >>> quantile({sketch.index(0.2): 99, sketch.index(5.0): 1}, 0.5)
     0.1999
     """
-    count = sum(buckets.values())
-    if not count:
-        return math.nan
-    rank, seen = share * (count - 1), 0
-    for place in sorted(buckets):
-        seen += buckets[place]
-        if seen > rank:
-            break
-    # The middle of a bucket, to four digits: what is beyond is noise.
-    middle = 0.0 if place == ZERO_BUCKET else 2 * _GAMMA**place / (_GAMMA + 1)
-    return float(f"{middle:.4g}")
-
-
-def index(value: float) -> int:
-    """Return the bucket of a value."""
-    return math.ceil(math.log(value) / _LOG_GAMMA) if value > 0 else ZERO_BUCKET
-
-
-def difference(new: Mapping[int, int], old: Mapping[int, int]) -> Mapping[int, int]:
-    """Return what came between two looks; all there is when the tally began anew.
-
-    >>> difference({1: 3, 2: 1}, {1: 2})
-    {1: 1, 2: 1}
-    """
-    if any(new.get(place, 0) < count for place, count in old.items()):
-        return new
-    return {place: count - old.get(place, 0) for place, count in new.items()}
+    return float(f"{sketch.quantile(buckets, share):.4g}")
 
 
 def _add(entry: _Entry, numbers: list[Any], *, changes: bool, rate: float, now_s: float) -> None:
@@ -247,9 +216,7 @@ def _join(entry: _Entry, member: int, now_s: float) -> None:
 
 
 def _observe(entry: _Entry, value: float, weight: int) -> None:
-    place = index(value)
-    if place not in entry.buckets and len(entry.buckets) >= MOST_BUCKETS:
-        place = min(entry.buckets, key=lambda kept: abs(kept - place))
+    place = sketch.index(value)
     entry.buckets[place] = entry.buckets.get(place, 0) + weight
     entry.count += weight
     entry.total += value * weight

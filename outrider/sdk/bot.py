@@ -2,44 +2,48 @@
 
 Numbers are kept in this process and sent once a second in one datagram to the supervisor, or to
 Redis when nobody supervises us. Sending never blocks the bot and never raises: totals are sent, so
-what could not be delivered is in the next frame, and the number of lost frames is counted.
+what could not be delivered is in the next frame; the frame itself waits in a ring until somebody
+takes it, and what falls out of the ring is counted.
+
+A bot's start must stay cheap: what costs milliseconds (asyncio, msgspec, sockets, re, typing) is
+imported by the sending thread, or when it is needed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import contextlib
 import os
-import re
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from outrider.errors import BadArgument
-from outrider.samples import BOT_NAME
+from outrider.sdk.instruments import Counter, Timer
+from outrider.sdk.lag import LoopLag
+from outrider.sdk.ring import Ring
+from outrider.sdk.timed import Block
 
+TYPE_CHECKING = False  # see outrider.sdk.instruments
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from typing import Any, Self, TypeVar
+
+    from outrider.sdk.transports import Transport
+
+    T = TypeVar("T")
 
 FLUSH_S = 1.0
 # A kernel queues ten datagrams a socket (net.unix.max_dgram_qlen), fewer than a fleet has bots: the
 # sending thread waits for room and tries again. Nothing that the bot calls does.
 ROOM_WITHIN_S = 0.5
 TRIES = 4
+# Whoever asks for a frame waits so long for one that is being sent: Redis may not answer.
+SENDING_WITHIN_S = 1.0
 MOST_NAMES = 200
 # Keep what is behind a name, and the name, bounded when a bot puts user input into it.
 LONGEST_NAME = 64
+LONGEST_BOT_NAME = 63
 OVERFLOW = "overflow"
-
-
-class Transport(Protocol):
-    """Takes an encoded frame. Returns False when it could not be handed over."""
-
-    def __call__(self, message: bytes) -> bool:
-        """Send without blocking."""
-        ...
 
 
 class Bot:
@@ -63,118 +67,200 @@ class Bot:
             return
         self.name = _named(name)
         self._given = transport
-        self._send = transport or _transport(self.name)
-        self._lock = threading.Lock()
-        self._sending = threading.Lock()
-        self._counters: dict[str, float] = {}
+        self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, float] = {}
-        self._timings: dict[str, list[float]] = {}
+        self._timers: dict[str, Timer] = {}
         self._sources: list[Callable[[], Mapping[str, float]]] = []
-        self._ready = False
-        self._lag: _LoopLag | None = None
-        self.dropped = 0
+        self._begin()
+        _CURRENT.append(self)
+
+    def _begin(self) -> None:
+        """Begin with nothing said: at the start, and again in a child."""
+        self._since_s = time.time()
+        # A signal handler may count what the code that it interrupted is counting.
+        self._naming = threading.RLock()
+        self._sending = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        _CURRENT.append(self)
-        self._start()
+        self._ready = False
+        self._lag: LoopLag | None = None
+        self._late = Timer(Counter)
+        self._ring = Ring()
+        self._frames = self._delivered = self._lost = 0
+        self._send: Transport | None = self._given or _transport(self.name)
+        if self._send:
+            self._start()
+
+    @property
+    def dropped(self) -> int:
+        """How many frames nobody will ever get."""
+        return self._lost + self._ring.dropped
+
+    @property
+    def missed(self) -> int:
+        """How many frames wait for somebody to take them."""
+        return len(self._ring)
 
     def ready(self) -> None:
         """Tell the supervisor that this bot does its work from now on. Safe to repeat."""
         self._ready = True
+        asyncio = sys.modules.get("asyncio")  # where nobody imported it, no loop runs
         with contextlib.suppress(RuntimeError):
-            loop = asyncio.get_running_loop()
-            if self._lag is None or not self._lag.watches(loop):
-                self._lag = _LoopLag(loop)
+            loop = asyncio.get_running_loop() if asyncio else None
+            if loop and (self._lag is None or not self._lag.watches(loop)):
+                self._lag = LoopLag(loop, self._late)
         self._wake.set()
 
     def count(self, name: str, by: float = 1) -> None:
-        """Add to a counter, which only ever grows."""
-        with self._lock:
-            name = _bounded(name, self._counters)
-            self._counters[name] = self._counters.get(name, 0.0) + float(by)
+        """Add to a counter, which only ever grows.
+
+        What is negative or not finite is not added; ``refused_total`` counts it.
+
+        Raises:
+            TypeError: ``by`` is no number.
+        """
+        try:
+            counter = self._counters[name]
+        except (KeyError, TypeError):
+            counter = self._counter(name)
+        counter.add(by)
 
     def gauge(self, name: str, value: float) -> None:
-        """Set the present value of something."""
-        with self._lock:
-            self._gauges[_bounded(name, self._gauges)] = float(value)
+        """Set the present value of something.
+
+        Raises:
+            TypeError: ``value`` is no number.
+        """
+        number = float(value)
+        with self._naming:
+            self._gauges[_bounded(name, self._gauges)] = number
 
     def observe(self, name: str, seconds: float) -> None:
-        """Add one duration to a timing."""
-        took_s = float(seconds)
-        with self._lock:
-            kept = self._timings.setdefault(_bounded(name, self._timings), [0, 0.0, 0.0])
-            kept[0] += 1
-            kept[1] += took_s
-            kept[2] = max(kept[2], took_s)
+        """Add one duration to a timing; each is kept within one per cent.
 
-    @contextlib.contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Time a block, also across ``await``; one that raises counts in ``NAME.errors`` too."""
-        start = time.perf_counter()
+        What is not finite is not added; ``refused_total`` counts it.
+
+        Raises:
+            TypeError: ``seconds`` is no number.
+        """
         try:
-            yield
-        except BaseException:
-            self.count(f"{name}.errors")
-            raise
-        finally:
-            self.observe(name, time.perf_counter() - start)
+            timer = self._timers[name]
+        except (KeyError, TypeError):
+            timer = self._timer(name)
+        timer.observe(seconds)
+
+    def timed(self, name: str) -> Block:
+        """Time a block, also across ``await``; one that raises counts in ``NAME.errors`` too.
+
+        As a decorator it times each call of a function, ``def`` and ``async def`` alike.
+        """
+        try:
+            return Block(self._timers[name])
+        except (KeyError, TypeError):
+            return Block(self._timer(name))
+
+    def counter(self, name: str) -> Counter:
+        """Return a counter to keep at hand, for what is counted very often.
+
+        It is told from now on, be it 0, and is as safe as :meth:`count`.
+        """
+        return self._counter(name).hold()
+
+    def timer(self, name: str) -> Timer:
+        """Return a timer to keep at hand, for what is done very often; see :meth:`counter`."""
+        return self._timer(name).hold()
 
     def add_source(self, source: Callable[[], Mapping[str, float]]) -> None:
         """Ask ``source`` for gauges before each frame; pools and caches report this way."""
         self._sources.append(source)
 
     def flush(self) -> None:
-        """Send a frame now. Does not wait and does not raise."""
+        """Send a frame now. Waits at most for one that is being sent, and does not raise."""
         self._post(tries=1)
+
+    def _counter(self, name: object) -> Counter:
+        with self._naming:
+            known = _bounded(name, self._counters)
+            if known not in self._counters:
+                self._counters[known] = Counter()
+            return self._counters[known]
+
+    def _timer(self, name: object) -> Timer:
+        with self._naming:
+            known = _bounded(name, self._timers)
+            if known not in self._timers:
+                self._timers[known] = Timer(lambda: self._counter(f"{known}.errors"))
+            return self._timers[known]
 
     def _post(self, *, tries: int) -> None:
         """Send a frame; between tries wait for room, holding no lock that the bot might want."""
-        with self._sending:
-            message = self._message()
+        frame = self._exclusively(self._next) if self._send else None
+        if frame is None:
+            self._lost += 1
+            return
         for left in reversed(range(tries)):
-            with self._sending:
-                if self._sent(message):
-                    return
+            if self._exclusively(lambda: self._deliver(*frame)):
+                return
             room = getattr(self._send, "wait_for_room", None)
             if not left or room is None or not room(ROOM_WITHIN_S):
                 break
-        self.dropped += 1
+        self._exclusively(lambda: self._ring.keep(*frame))
 
-    def _sent(self, message: bytes) -> bool:
-        from outrider.metrics import frame
+    def _exclusively(self, do: Callable[[], T]) -> T | None:
+        """Return what ``do`` returns; None when it fails, or when somebody sends for long."""
+        if not self._sending.acquire(timeout=SENDING_WITHIN_S):
+            return None
+        try:
+            return do()
+        except Exception:  # noqa: BLE001 - whatever a transport does, the bot goes on
+            return None
+        finally:
+            self._sending.release()
 
-        # Whatever a transport does, the bot goes on; the loss is counted.
-        with contextlib.suppress(Exception):
-            return len(message) <= frame.MOST_BYTES and self._send(message)
-        return False
+    def _deliver(self, number: int, message: bytes) -> bool:
+        """Send a frame, and after it what nobody took before: no total waits for older ones."""
+        assert self._send is not None
+        if number < self._delivered or not self._send(message):
+            return False
+        self._delivered = number
+        self._ring.hand_over(getattr(self._send, "missed", self._send))
+        return True
 
-    def _message(self) -> bytes:
-        from outrider.metrics import frame
+    def _next(self) -> tuple[int, bytes]:
+        """Return the next frame's number, and the frame."""
+        from outrider.metrics import frame as frames
 
+        at_s = time.time()
         sources: dict[str, float] = {}
         for source in self._sources:
             with contextlib.suppress(Exception):  # a broken source must not silence the rest
                 sources |= {_clean(name): float(value) for name, value in source().items()}
-        with self._lock:
-            message = frame.encode(
-                frame.Frame(
-                    bot=self.name,
-                    pid=os.getpid(),
-                    at_s=time.time(),
-                    ready=self._ready,
-                    loop_lag_s=self._lag.worst() if self._lag else None,
-                    counters=self._counters,
-                    gauges=self._gauges | sources,
-                    timings={
-                        name: (int(count), total, longest)
-                        for name, (count, total, longest) in self._timings.items()
-                    },
-                    dropped=self.dropped,
-                )
-            )
-            for kept in self._timings.values():
-                kept[2] = 0.0
-        return message
+        with self._naming:
+            counters, timers = list(self._counters.items()), list(self._timers.items())
+            gauges = self._gauges | sources
+        totals = {name: counter.total() for name, counter in counters}
+        states = {name: timer.state() for name, timer in timers}
+        shown = {name for name, instrument in counters if instrument.shown}
+        timed = {name for name, instrument in timers if instrument.shown}
+        self._frames += 1
+        frame = frames.Frame(
+            bot=self.name,
+            pid=os.getpid(),
+            at_s=at_s,
+            since_s=self._since_s,
+            number=self._frames,
+            ready=self._ready,
+            loop_lag_s=self._lag.worst() if self._lag else None,
+            lag=self._late.state()[3],
+            counters={name: total for name, total in totals.items() if name in shown},
+            gauges=gauges,
+            timings={name: state[:3] for name, state in states.items() if name in timed},
+            buckets={name: state[3] for name, state in states.items() if state[3]},
+            dropped=self.dropped,
+            refused=sum(each.refused for _, each in counters)
+            + sum(each.refused for _, each in timers),
+        )
+        return self._frames, frames.encode(frame)
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="outrider-flush", daemon=True)
@@ -189,13 +275,15 @@ class Bot:
 
     def _after_fork(self) -> None:
         """Begin anew in a child: its numbers are its own, and threads do not survive a fork."""
-        self._lock, self._sending = threading.Lock(), threading.Lock()
-        self._wake = threading.Event()
-        self._counters, self._gauges, self._timings = {}, {}, {}
-        self._ready, self._lag, self.dropped = False, None, 0
         self.name = os.environ.get("OUTRIDER_BOT") or self.name
-        self._send = self._given or _transport(self.name)
-        self._start()
+        self._gauges = {}
+        self._counters = {name: each for name, each in self._counters.items() if each.held}
+        self._timers = {name: each for name, each in self._timers.items() if each.held}
+        for counter in self._counters.values():
+            counter.begin_anew()
+        for timer in self._timers.values():
+            timer.begin_anew()
+        self._begin()
 
 
 _CURRENT: list[Bot] = []
@@ -208,54 +296,31 @@ def current() -> Bot | None:
 
 def announce(name: str) -> None:
     """Tell the supervisor once that this process is ready, without keeping a Bot."""
-    from outrider.metrics import frame
-
     path = os.environ.get("OUTRIDER_TELEMETRY")
     if path:  # nobody else waits for it: in Redis it would look like a bot
+        from outrider.metrics import frame
+        from outrider.sdk.transports import Datagram
+
         name = os.environ.get("OUTRIDER_BOT") or name
-        socket = _Datagram(path)
+        socket = Datagram(path)
         socket(frame.encode(frame.Frame(name, os.getpid(), time.time(), ready=True)))
         socket.close()
 
 
-class _LoopLag:
-    """How late an event loop runs what is due: a sleeping loop is on time, a blocked one is not."""
-
-    PERIOD_S = 0.25
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._worst = 0.0
-        self._due = loop.time() + self.PERIOD_S
-        loop.call_later(self.PERIOD_S, self._tick)
-
-    def _tick(self) -> None:
-        now = self._loop.time()
-        self._worst = max(self._worst, now - self._due)
-        self._due = now + self.PERIOD_S
-        self._loop.call_later(self.PERIOD_S, self._tick)
-
-    def watches(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Tell whether it is this loop that is watched; a bot may run one after another."""
-        return self._loop is loop
-
-    def worst(self) -> float:
-        """Return the worst lateness in seconds since the last call; a hanging loop is late."""
-        worst = max(self._worst, self._loop.time() - self._due) if not self._loop.is_closed() else 0
-        self._worst = 0.0
-        return max(0.0, worst)
-
-
 def _named(name: str | None) -> str:
     name = os.environ.get("OUTRIDER_BOT") or name or "bot"
-    if not re.fullmatch(BOT_NAME, name):
+    # As samples.BOT_NAME says; the pattern's module would cost every start five milliseconds.
+    plain = name.replace("-", "").replace("_", "")
+    if name[0] in "-_" or len(name) > LONGEST_BOT_NAME or not (plain.isascii() and plain.isalnum()):
+        from outrider.errors import BadArgument
+        from outrider.samples import BOT_NAME
+
         raise BadArgument(f"a bot can't be called {name!r}; its name must match {BOT_NAME}.")
     return name
 
 
-def _bounded(name: str, kept: Mapping[str, Any]) -> str:
-    if name in kept:
-        return name
+def _bounded(name: object, kept: Mapping[str, Any]) -> str:
+    """Return the name under which something is kept: as given, made fit, or one for all others."""
     name = _clean(name)
     return name if name in kept or len(kept) < MOST_NAMES else OVERFLOW
 
@@ -263,82 +328,19 @@ def _bounded(name: str, kept: Mapping[str, Any]) -> str:
 def _clean(name: object) -> str:
     """Return a name that any frame can hold and any page show."""
     shown = str(name)[:LONGEST_NAME]
+    if shown.isprintable():
+        return shown
     return "".join(letter if letter.isprintable() else "?" for letter in shown)
 
 
-def _transport(name: str) -> Transport:
+def _transport(name: str) -> Transport | None:
     path = os.environ.get("OUTRIDER_TELEMETRY")
-    if path:
-        return _Datagram(path)
     url = os.environ.get("OUTRIDER_REDIS_URL")
-    return _ToRedis(url, name) if url else lambda _message: False
+    if not path and not url:
+        return None
+    from outrider.sdk import transports
 
-
-class _Datagram:
-    """Sends to the supervisor's socket. Opened anew when the supervisor was replaced."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._socket: Any = None
-
-    def __call__(self, message: bytes) -> bool:
-        import socket
-
-        for _ in range(2):
-            try:
-                if self._socket is None:
-                    self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                    self._socket.setblocking(False)
-                    self._socket.connect(self._path)
-                self._socket.send(message)
-            except BlockingIOError:
-                return False
-            except OSError:
-                self.close()
-            else:
-                return True
-        return False
-
-    def wait_for_room(self, within_s: float) -> bool:
-        """Wait until the supervisor's queue has room again. False: it had none, or is gone."""
-        import select
-
-        poll = select.poll()  # select.select takes no descriptor above 1023
-        try:
-            poll.register(self._socket, select.POLLOUT)
-        except (TypeError, ValueError):  # there is none, or it was closed just now
-            return False
-        return bool(poll.poll(within_s * 1000))
-
-    def close(self) -> None:
-        """Close the socket; the next frame opens it anew."""
-        if self._socket is not None:
-            self._socket.close()
-        self._socket = None
-
-
-class _ToRedis:
-    """Leaves the frame in Redis, where the collector of this host finds it."""
-
-    def __init__(self, url: str, name: str) -> None:
-        self._url = url
-        self._name = name
-        self._client: Any = None
-
-    def __call__(self, message: bytes) -> bool:
-        import socket
-
-        import redis
-
-        from outrider.store import connection, keys
-
-        try:
-            self._client = self._client or connection.connect(self._url, timeout_s=0.5)
-            host = os.environ.get("OUTRIDER_HOST") or socket.gethostname().split(".")[0].lower()
-            self._client.hset(keys.frames(host), self._name, message)
-        except redis.RedisError:
-            return False
-        return True
+    return transports.Datagram(path) if path else transports.ToRedis(url or "", name)
 
 
 def _in_child() -> None:

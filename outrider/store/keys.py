@@ -23,6 +23,7 @@
 | ``or:deliveries:{task}`` | how often a task was delivered |
 | ``or:dead`` | list: tasks given up after too many deliveries |
 | ``or:frames:{host}`` | hash: bot -> telemetry of a bot that runs unsupervised |
+| ``or:frames:{host}:missed`` | list: frames that it could not leave while Redis was away |
 | ``or:actions:seen:{host}`` | the last of a supervisor's events that was stored |
 | ``or:alerts:done:{id}`` | channels that were told of a change |
 | ``or:validation:{run}`` | JSON: a validation report |
@@ -106,6 +107,11 @@ def deliveries(task_id: str) -> str:
 def frames(host: str) -> str:
     """Return the key of the telemetry of a host's unsupervised bots."""
     return f"or:frames:{host}"
+
+
+def missed_frames(host: str) -> str:
+    """Return the key of what a host's unsupervised bots could not leave in time."""
+    return f"or:frames:{host}:missed"
 
 
 def actions_seen(host: str) -> str:

@@ -235,9 +235,10 @@ class Supervisor:
     def _diagnose(self, process: Supervised) -> dict[str, Any]:
         name = process.spec.name
         frame = self.frames.get(name)
+        said = frame and msgspec.structs.replace(frame, buckets={}, lag={})  # nobody reads those
         return {
             **asdict(process.status()),
-            "frame": msgspec.to_builtins(frame) if frame else None,
+            "frame": msgspec.to_builtins(said),
             "log": logs.tail(logs.path_of(self.logs_dir, name), 20),
             "events": [event for event in self.events if event["name"] == name][-10:],
         }
@@ -305,7 +306,8 @@ class Supervisor:
             if frame.pid != process.pid:  # a child of it, or the one before
                 self.refused_frames += 1
                 continue
-            self.frames[frame.bot] = frame
+            if not _is_late(frame, self.frames.get(frame.bot)):
+                self.frames[frame.bot] = frame
             if frame.ready and process.spec.readiness == "sdk":
                 process.mark_ready()
 
@@ -342,3 +344,12 @@ class Supervisor:
                 "detail": detail,
             }
         )
+
+
+def _is_late(frame: frames.Frame, kept: frames.Frame | None) -> bool:
+    """Tell whether a frame waited in its bot's ring while a newer one was taken."""
+    return (
+        kept is not None
+        and (kept.pid, kept.since_s) == (frame.pid, frame.since_s)
+        and frame.number < kept.number
+    )

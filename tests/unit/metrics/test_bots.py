@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import Any
 
 import msgspec
+import pytest
 
-from outrider.metrics import bots
+from outrider import sketch
 from outrider.metrics import frame as frames
 from outrider.metrics.bots import BotsCollector
 from outrider.metrics.frame import Frame
@@ -88,10 +90,47 @@ def test_unsupervised_bots_speak_for_themselves() -> None:
         frames.encode(Frame("b", 2, 98.0, ready=True)),
     ]
 
-    assert bots.unsupervised(messages, 100.0) == {
+    assert BotsCollector().unsupervised(messages, 100.0) == {
         "bot.a.up": 1.0, "bot.a.ready": 0.0, "bot.a.heartbeat_age_s": 1.0, "bot.a.queue": 2.0,
         "bot.b.up": 1.0, "bot.b.ready": 1.0, "bot.b.heartbeat_age_s": 2.0,
     }  # fmt: skip
+
+
+def frame_of(*durations: float, **changes: Any) -> Frame:
+    fields: dict[str, Any] = {
+        "timings": {"handle": (len(durations), sum(durations), max(durations))},
+        "buckets": {"handle": sketch.of(durations)},
+    }
+    return Frame("a", os.getpid(), 99.0, **(fields | changes))
+
+
+def in_json(frame: Frame) -> dict[str, Any]:
+    """Return a snapshot as it comes over the control socket, where keys are texts."""
+    said = json.loads(json.dumps(msgspec.to_builtins(frame)))
+    return {"processes": [entry("a")], "frames": {"a": said}}
+
+
+def test_timings_have_quantiles_of_the_tick_and_histograms_for_the_store() -> None:
+    collector = BotsCollector()
+    first = collector.collect(in_json(frame_of(9.0)), 100.0)
+    assert first["collector.timings_skipped_total"] == 1
+    assert collector.sketches() == {}
+
+    values = collector.collect(in_json(frame_of(9.0, 0.5, 0.5, 0.5)), 110.0)
+    assert values["bot.a.handle.p50_s"] == pytest.approx(0.5, rel=0.01)
+    assert values["bot.a.handle.max_s"] == pytest.approx(0.5, rel=0.01)
+    assert values["bot.a.handle.count"] == 4
+    assert values["collector.timings_skipped_total"] == 1
+    assert collector.sketches() == {"bot.a.handle": {sketch.index(0.5): 3}}
+
+
+def test_unsupervised_bots_have_quantiles_too() -> None:
+    collector = BotsCollector()
+    collector.unsupervised([frames.encode(frame_of(9.0))], 100.0)
+    values = collector.unsupervised([frames.encode(frame_of(9.0, 0.5))], 110.0)
+
+    assert values["bot.a.handle.p99_s"] == pytest.approx(0.5, rel=0.01)
+    assert collector.sketches() == {"bot.a.handle": {sketch.index(0.5): 1}}
 
 
 def test_cpu_is_a_share_of_the_time_between_two_snapshots() -> None:

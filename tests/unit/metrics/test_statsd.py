@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from outrider import sketch
 from outrider.metrics import statsd
 from outrider.metrics.statsd import StatsdCollector, Tally
 
@@ -155,7 +156,7 @@ def test_members_and_buckets_are_bounded() -> None:
     count, _, buckets = said["values"]["size"]
     assert said["sets"]["users"] == statsd.MOST_MEMBERS
     assert (count, sum(buckets.values())) == (5400, 5400)
-    assert len(buckets) <= statsd.MOST_BUCKETS
+    assert len(buckets) <= sketch.MOST_BUCKETS
 
 
 def test_nobody_who_listens_is_a_state() -> None:
@@ -173,9 +174,7 @@ def test_what_the_listener_lost_is_a_series() -> None:
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=200), st.floats(0, 1))
 def test_a_quantile_is_off_by_one_per_cent_at_most(values: list[float], share: float) -> None:
-    buckets: dict[int, int] = {}
-    for value in values:
-        buckets[statsd.index(value)] = buckets.get(statsd.index(value), 0) + 1
+    buckets = sketch.of(values)
     exact = sorted(values)[int(share * (len(values) - 1))]
 
     assert statsd.quantile(buckets, share) == pytest.approx(exact, rel=ABOUT)

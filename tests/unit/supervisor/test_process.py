@@ -230,7 +230,7 @@ def test_a_process_may_tidy_up_within_its_grace(run: Run) -> None:
 def test_a_process_that_ignores_the_request_is_killed_with_its_whole_tree(run: Run) -> None:
     async def test(fleet: Fleet) -> None:
         fleet.start(fleet.spec("a", DEAF, grace_s=0.2))
-        await fleet.until(lambda: fleet.supervisor.processes["a"].pid and "child" in fleet.log("a"))
+        await fleet.until(lambda: fleet.supervisor.processes["a"].pid and "\n" in fleet.log("a"))
         parent, child = fleet.pid("a"), int(fleet.log("a").split()[1])
         assert not gone(child)
         await fleet.supervisor.processes["a"].stop()
@@ -246,7 +246,7 @@ def test_the_children_of_a_process_that_crashed_go_with_it(run: Run) -> None:
     async def test(fleet: Fleet) -> None:
         never = RestartPolicy("never")
         fleet.start(fleet.spec("a", DEAF, restart=never))
-        await fleet.until(lambda: fleet.supervisor.processes["a"].pid and "child" in fleet.log("a"))
+        await fleet.until(lambda: fleet.supervisor.processes["a"].pid and "\n" in fleet.log("a"))
         child = int(fleet.log("a").split()[1])
         os.kill(fleet.pid("a"), signal.SIGKILL)
         await fleet.becomes("stopped", "a")
@@ -331,7 +331,7 @@ def test_two_restarts_at_once_leave_one_process(run: Run) -> None:
 def test_a_start_while_it_stops_starts_it_when_it_has(run: Run) -> None:
     async def test(fleet: Fleet) -> None:
         fleet.start(fleet.spec("a", DEAF, grace_s=0.2))
-        await fleet.until(lambda: fleet.supervisor.processes["a"].pid and "child" in fleet.log("a"))
+        await fleet.until(lambda: fleet.supervisor.processes["a"].pid and "\n" in fleet.log("a"))
         process, before = fleet.supervisor.processes["a"], fleet.pid("a")
         others = children() - {before}
         stopping = asyncio.ensure_future(process.stop())
@@ -349,7 +349,7 @@ def test_a_start_while_it_stops_starts_it_when_it_has(run: Run) -> None:
 def test_a_stop_after_that_start_is_the_last_word(run: Run) -> None:
     async def test(fleet: Fleet) -> None:
         fleet.start(fleet.spec("a", DEAF, grace_s=0.2))
-        await fleet.until(lambda: fleet.supervisor.processes["a"].pid and "child" in fleet.log("a"))
+        await fleet.until(lambda: fleet.supervisor.processes["a"].pid and "\n" in fleet.log("a"))
         process = fleet.supervisor.processes["a"]
         first = asyncio.ensure_future(process.stop())
         await fleet.becomes("stopping", "a")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import psutil
 import pytest
 
@@ -183,6 +184,43 @@ def test_what_a_bot_says_is_kept_and_nonsense_is_counted(run: Run) -> None:
         assert fleet.supervisor.refused_frames == 5
         assert fleet.supervisor.frames == {"a": said}
         assert fleet.supervisor.snapshot()["refused_frames"] == 5
+
+    run(test)
+
+
+def test_a_frame_that_waited_in_its_bots_ring_does_not_replace_a_newer_one(run: Run) -> None:
+    async def test(fleet: Fleet) -> None:
+        fleet.start(fleet.spec("a"), fleet.spec("b"))
+        await fleet.becomes("ready", "a", "b")
+        pid = fleet.pid("a")
+        newer, older = (Frame("a", pid, 5.0, since_s=1.0, number=n) for n in (9, 8))
+        end = Frame("b", fleet.pid("b"), 5.0)
+        sent(fleet, *map(frames.encode, (newer, older, end)))
+        await fleet.until(lambda: "b" in fleet.supervisor.frames)
+        assert (fleet.supervisor.frames["a"], fleet.supervisor.refused_frames) == (newer, 0)
+
+        executed = Frame("a", pid, 6.0, since_s=5.5, number=1)  # another program in that process
+        sent(fleet, frames.encode(executed))
+        await fleet.until(lambda: fleet.supervisor.frames["a"] == executed)
+
+    run(test)
+
+
+def test_a_frame_that_is_forged_is_refused(run: Run) -> None:
+    async def test(fleet: Fleet) -> None:
+        fleet.start(fleet.spec("a"))
+        await fleet.becomes("ready", "a")
+        told: dict[str, Any] = {"bot": "a", "pid": fleet.pid("a"), "at_s": 5.0}
+        forged: list[dict[str, Any]] = [
+            {"counters": {"c": float("nan")}},
+            {"buckets": {"t": {10**9: 1}}},
+            {"buckets": {"t": {1: 2**63}}},
+            {"buckets": {"t": dict.fromkeys(range(-1000, 1049), 1)}},
+        ]
+        sent(fleet, *(msgspec.msgpack.encode(told | each) for each in forged))
+        await fleet.until(lambda: fleet.supervisor.refused_frames == len(forged))
+
+        assert fleet.supervisor.frames == {}
 
     run(test)
 

@@ -62,7 +62,6 @@ def record(out: Path, *, seconds: float, every_s: float) -> None:
             },
             "OUTRIDER_CONFIG": str(fleet / "outrider.toml"),
             "OUTRIDER_DATA_DIR": str(Path(folder) / "data"),
-            "OUTRIDER_DASHBOARD_PORT": "0",
         }
         stack = subprocess.Popen(
             [sys.executable, "-m", "outrider", "up"], cwd=fleet, env=environment,

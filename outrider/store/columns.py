@@ -46,6 +46,7 @@ _CONSTANT, _INTEGERS, _FLOATS, _RAW = range(4)
 _KIND, _RUN, _BITMAP = 0x0F, 0x10, 0x20
 _RUN_AT = struct.Struct("<II")
 _MASKED = 1
+_NO_SIGN = np.int64(2**63 - 1)
 _local = threading.local()
 
 
@@ -230,34 +231,29 @@ def unpack_block(packed: bytes, rows: int, columns: int, only: int | None = None
     """
     if not packed or packed[0] & ~_MASKED:
         raise StoreError("a block is damaged.")
-    steps = max(0, rows - 1) * columns
-    firsts = columns * 8 * min(rows, 1)
+    if not rows:
+        return np.empty(0 if only is not None else (0, columns))
+    steps, firsts = (rows - 1) * columns, columns * 8
     mask = (rows * columns + 7) // 8 if packed[0] & _MASKED else 0
     size = columns + firsts + 8 * steps + mask
     plain = decompressed(packed[1:], size, size)
-    digits = np.frombuffer(plain, np.int8, columns)
-    if not rows:
-        return np.empty(0 if only is not None else (0, columns))
-    first = np.frombuffer(plain, "<i8", columns, columns)
-    planes = np.frombuffer(plain, np.uint8, 8 * steps, columns + firsts)
-    planes = planes.reshape(8, columns, rows - 1)
     chosen = slice(None) if only is None else slice(only, only + 1)
-    planes, digits, first = planes[:, chosen], digits[chosen], first[chosen]
-    folded = np.ascontiguousarray(planes.transpose(1, 2, 0)).view(np.uint64)[..., 0]
-    integers = np.empty((len(first), rows), np.int64)
-    integers[:, 0] = first
-    integers[:, 1:] = (folded >> np.uint64(1)).view(np.int64) ^ -(folded & np.uint64(1)).view(
-        np.int64
-    )
+    digits = plain[:columns][chosen]
+    planes = np.frombuffer(plain, np.uint8, 8 * steps, columns + firsts)
+    planes = planes.reshape(8, columns, rows - 1)[:, chosen]
+    folded = np.ascontiguousarray(planes.transpose(1, 2, 0)).view(np.int64)[..., 0]
+    integers = np.empty((len(digits), rows), np.int64)
+    integers[:, 0] = np.frombuffer(plain, "<i8", columns, columns)[chosen]
+    integers[:, 1:] = ((folded >> 1) & _NO_SIGN) ^ -(folded & 1)
     np.cumsum(integers, axis=1, out=integers)
-    numbers = integers.view(np.float64).copy()
-    for place in np.flatnonzero(digits >= 0).tolist():
-        numbers[place] = integers[place] / 10.0 ** min(int(digits[place]), _DIGITS)
+    numbers = integers.view(np.float64)
+    for place, count in enumerate(digits):
+        if count <= _DIGITS:  # otherwise the integers are a float's bits
+            numbers[place] = integers[place] / 10.0**count
     if mask:
-        gaps = np.unpackbits(
-            np.frombuffer(plain, np.uint8, mask, len(plain) - mask), count=rows * columns
-        )
-        numbers.view(np.int64)[gaps.reshape(columns, rows)[chosen] == 1] = MISSING_BITS
+        bits = np.frombuffer(plain, np.uint8, mask, size - mask)
+        gaps = np.unpackbits(bits, count=rows * columns).reshape(columns, rows)[chosen]
+        numbers.view(np.int64)[gaps == 1] = MISSING_BITS
     return numbers[0] if only is not None else numbers.T
 
 

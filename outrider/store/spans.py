@@ -89,6 +89,7 @@ def piece(kind: str, tick: int, interval_s: float) -> Piece:
     return Piece(kind, interval_s, tick // ticks * ticks, ticks)
 
 
+@functools.lru_cache(maxsize=4096)
 def named(name: str) -> Piece | None:
     """Return the piece of that name; None for a name that is not ours.
 

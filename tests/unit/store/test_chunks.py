@@ -262,7 +262,7 @@ def forged_header(packed: bytes) -> bytes:
 def test_a_decompression_bomb_is_not_decompressed() -> None:
     bomb = b"\0" + zstandard.compress(bytes(200_000_000))
     tracemalloc.start()
-    for rows, width in ((90, 4), (0, 0), (1, 1)):
+    for rows, width in ((90, 4), (1, 1)):
         with pytest.raises(StoreError):
             columns.unpack_block(bomb, rows, width)
     _, most = tracemalloc.get_traced_memory()

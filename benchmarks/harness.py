@@ -27,21 +27,27 @@ class Options:
 
     data: Path
     quick: bool
+    recording: Path | None = None
 
 
-def options(what: str, *, needs: str | None = None) -> Options:
-    """Parse the command line; ``needs`` names a folder that must lie in the data folder."""
+def options(what: str, *, needs: str | None = None, recording: bool = False) -> Options:
+    """Parse the command line; ``needs`` names a folder that must lie in the data folder.
+
+    With ``recording`` there is an option that names a file of recorded series.
+    """
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder of public data")
     parser.add_argument("--quick", action="store_true", help="shorter runs, wider spread")
     parser.add_argument("--json", action="store_true", help="nothing but the JSON line")
+    if recording:
+        parser.add_argument("--recording", type=Path, help="a file that benchmarks.record wrote")
     parsed = parser.parse_args()
     if needs and not (parsed.data / needs).is_dir():
         sys.stderr.write(
             f"{parsed.data / needs} is missing; name the data folder with --data DIR.\n"
         )
         raise SystemExit(EXIT_NO_DATA)
-    return Options(parsed.data, parsed.quick)
+    return Options(parsed.data, parsed.quick, parsed.recording if recording else None)
 
 
 def spread(values: Sequence[float], digits: int = 4) -> dict[str, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -15,15 +17,24 @@ class SeriesStore(Protocol):
     """Rows of named values, one a host and tick.
 
     Times are seconds since 1970. Ranges include their start and exclude their end. A row is
-    written once: the first delivery wins.
+    written once, the first delivery wins, unless it is to replace the one that is there.
+
+    Rows are sealed by ranges (about sixty ticks, at least five minutes), ranges are merged into
+    chunks: ``outrider.store.spans`` says how long these are.
     """
 
     interval_s: float
+    refused: int
 
-    def append(self, host: str, tick: int, values: Values) -> bool:
+    def append(self, host: str, tick: int, values: Values, *, replace: bool = False) -> bool:
         """Keep a row. Return False, and change nothing, when that tick has one already.
 
-        NaN, infinities and -0.0 come back as they went in. An empty row counts as a row.
+        With ``replace`` the row takes the place of one that is there, sealed or not: no series of
+        the old one is left. NaN, infinities and -0.0 come back as they went in. An empty row
+        counts as a row. A row of a range that was forgotten is refused: False, and counted.
+
+        Raises:
+            BadArgument: a value is no number.
         """
         ...
 
@@ -49,10 +60,21 @@ class SeriesStore(Protocol):
         """Return the hosts that have rows, by name."""
         ...
 
-    def seal(self, host: str, now_s: float) -> int:
-        """Compress the hours that are over. Return how many. Safe to repeat."""
+    def seal(
+        self,
+        host: str,
+        now_s: float,
+        *,
+        before_commit: Callable[[float, float], object] | None = None,
+    ) -> int:
+        """Compress ranges and chunks that are over. Return how many. Safe to repeat.
+
+        ``before_commit(start_s, end_s)`` is called before each is put in place, with the time that
+        it covers, whole ranges at least; it may be called again for the same time. If it raises,
+        that one is not put in place, and the error passes.
+        """
         ...
 
     def expire(self, host: str, before_s: float) -> int:
-        """Forget whole hours that ended before ``before_s``. Return how many."""
+        """Forget whole ranges and chunks that ended by ``before_s``. Return how many."""
         ...

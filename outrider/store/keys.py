@@ -3,12 +3,14 @@
 | key | holds |
 |---|---|
 | ``or:hosts`` | sorted set: host -> time of its last heartbeat |
-| ``or:ts:{host}:{chunk}`` | hash: a tick's start in seconds -> packed row (an hour of rows) |
-| ``or:ts:{host}:{chunk}:names`` | hash: schema id -> series names |
-| ``or:ts:{host}:{chunk}:sealed`` | the same hour, compressed |
-| ``or:ts:{host}:chunks`` | sorted set: the hours that have rows |
+| ``or:ts:{host}:chunks`` | sorted set: the pieces that a host's rows lie in, by their end |
+| ``or:ts:{host}:h:{step}:{tick}:{ticks}`` | hash: tick -> raw row, of the range from a tick on |
+| ``or:ts:{host}:m:{step}:{tick}:{ticks}`` | the same range, compressed by column |
+| ``or:ts:{host}:s:{step}:{tick}:{ticks}`` | a chunk: the ranges of 720 ticks, merged |
+| ``or:ts:{host}:schemas`` | hash: schema id -> series names, compressed |
+| ``or:ts:{host}:forgotten`` | up to when rows were forgotten; older ones are refused |
 | ``or:ts:hosts`` | set: hosts that have rows |
-| ``or:ts5m:...`` | the same three, for the five-minute summaries |
+| ``or:ts5m:...`` | the same, for the five-minute summaries |
 | ``or:report:{host}`` | JSON: the newest analysis |
 | ``or:bots:{host}`` | JSON: the supervisor's word on every bot, at the last tick |
 | ``or:baseline:{host}`` | JSON: what is normal for each series |
@@ -64,14 +66,24 @@ CELERY_APPS = "or:celery:apps"
 FLEET = "fleet"  # the name under which series of no single host are kept
 
 
-def chunk(host: str, start_s: int, tier: str = SERIES) -> str:
-    """Return the key of the rows of the hour that starts at ``start_s``."""
-    return f"{tier}:{host}:{start_s}"
+def piece(host: str, name: str, tier: str = SERIES) -> str:
+    """Return the key of a piece of a host's rows (its name: ``outrider.store.spans``)."""
+    return f"{tier}:{host}:{name}"
 
 
 def chunks(host: str, tier: str = SERIES) -> str:
-    """Return the key of the list of a host's hours."""
+    """Return the key of the list of the pieces that a host's rows lie in."""
     return f"{tier}:{host}:chunks"
+
+
+def schemas(host: str, tier: str = SERIES) -> str:
+    """Return the key of the names of a host's series."""
+    return f"{tier}:{host}:schemas"
+
+
+def forgotten(host: str, tier: str = SERIES) -> str:
+    """Return the key of the time up to which a host's rows were forgotten."""
+    return f"{tier}:{host}:forgotten"
 
 
 def series_hosts(tier: str = SERIES) -> str:

@@ -1,47 +1,47 @@
-"""Series in plain Redis or Valkey: a hash of packed rows an hour, compressed when it is over.
+"""Series in plain Redis or Valkey: raw rows first, compressed columns when their range is over.
 
-One append is one script call, atomic and idempotent. The hour's key carries its own expiry, so
-that retention holds even when no maintenance runs.
+An append is one script call, atomic and idempotent. A day of one series is read by another: it
+follows the pieces' tables on the server and moves a few kilobytes. Which bytes lie where:
+``chunks.py`` (a sealed piece), ``spans.py`` (how ticks are grouped), ``keys.py``.
+
+What becomes of a tick's row:
+
+- *in order, late or out of order*: kept in the head of its range, beside the sealed piece when
+  there is one; the next seal puts it in its place.
+- *twice*: the first counts, whether that one is sealed or not. With ``replace`` the last one does.
+- *from before what was forgotten* (:meth:`RedisStore.expire`): refused, and counted in ``refused``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import math
-from importlib import resources
+import logging
 from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
 import numpy as np
-import redis
 
-from outrider.clock import tick_at, tick_start
+from outrider.clock import tick_at
 from outrider.errors import StoreError
 from outrider.samples import Row, Window
-from outrider.store import connection, keys, rows
+from outrider.store import appending, chunks, connection, keys, rows, schemas, sealing, spans
+from outrider.store.damage import Damage
+from outrider.store.scripts import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    import redis
     from numpy.typing import NDArray
 
     from outrider.samples import Values
+    from outrider.store.sealing import BeforeCommit
 
-CHUNK_S = 3600
-# A range of fewer ticks than this is asked for by tick instead of reading the whole hour.
-_FEW_TICKS = 120
-# A range of more hours than this asks which hours there are, instead of trying each.
-_FEW_HOURS = 3
-_LOOK_FIRST = -1
-_SCHEMAS_KEPT = 64
-_TTL_MARGIN_S = 2 * CHUNK_S
-_EMPTY = Window((), np.empty(0), np.empty((0, 0)))
+logger = logging.getLogger("outrider.store")
+_EVER = 1e300  # Redis takes no infinity everywhere
 
 
 class RedisStore:
     """Keeps rows in Redis. Implements :class:`outrider.store.base.SeriesStore`.
 
-    Each ``tier`` (raw rows, summaries) has keys of its own.
+    Each ``tier`` (raw rows, summaries) has keys of its own. ``damaged`` counts what could not be
+    read, ``refused`` rows that came after their time was forgotten.
 
     Blocks for at most a few seconds when the server is away, then raises redis.ConnectionError or
     redis.TimeoutError; nothing is half-written.
@@ -59,194 +59,191 @@ class RedisStore:
         self._tier = tier
         self.interval_s = interval_s
         self.retention_s = retention_s
-        self.damaged = 0
-        self._schemas: dict[bytes, tuple[str, ...]] = {}
+        self.refused = 0
+        self._damage = Damage()
         self._redis = client or connection.connect(url)
-        script = resources.files("outrider.store").joinpath("append.lua").read_text("utf-8")
-        self._append = self._redis.register_script(script)
+        self._schemas = schemas.Schemas(self._redis, tier=tier)
+        self._appender = appending.Appender(
+            self._redis, tier=tier, interval_s=interval_s, retention_s=retention_s
+        )
+        self._sealer = sealing.Sealer(
+            self._redis,
+            tier=tier,
+            retention_s=retention_s,
+            schemas=self._schemas,
+            damage=self._damage,
+        )
+        self._read = Script(self._redis, "read")
+        self._expire = Script(self._redis, "expire")
 
-    def append(self, host: str, tick: int, values: Values) -> bool:
-        """Keep a row unless the tick has one. One round trip, unless its hour is sealed."""
-        at_s = tick_start(tick, self.interval_s)
-        begin = _chunk_start(at_s)
-        chunk = self._chunk(host, begin)
-        schema_id, names = rows.schema_of(values)
-        ttl_s = int(self.retention_s) + _TTL_MARGIN_S
-        places = [
-            chunk,
-            f"{chunk}:names",
-            keys.chunks(host, self._tier),
-            keys.series_hosts(self._tier),
-            f"{chunk}:sealed",
-        ]
-        packed = rows.pack(schema_id, values)
-        row = (_field(at_s), packed, schema_id, names, ttl_s, host, begin)
-        answer = self._append(keys=places, args=(*row, ""))
-        if answer == _LOOK_FIRST:
-            if self._sealed_holds(chunk, at_s):
-                return False
-            answer = self._append(keys=places, args=(*row, "1"))
-        return bool(answer)
+    @property
+    def damaged(self) -> int:
+        """Return how many rows, columns and pieces could not be read since the start."""
+        return self._damage.count
+
+    def append(self, host: str, tick: int, values: Values, *, replace: bool = False) -> bool:
+        """Keep a row unless the tick has one, or in its place. One round trip.
+
+        Raises:
+            BadArgument: a value is no number.
+        """
+        answer = self._appender.append(host, tick, values, replace=replace)
+        if answer == appending.FORGOTTEN:
+            self.refused += 1
+            if self.refused == 1:
+                logger.warning("host %s: the row of tick %d is too late, refused.", host, tick)
+        return answer == appending.KEPT
 
     def read(
         self, host: str, series: str, start_s: float, end_s: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return ``(times_s, values)`` of one series."""
-        return rows.series_of(self.window(host, start_s, end_s), series)
+        """Return ``(times_s, values)`` of one series. One round trip, two at its first sight."""
+        parts: list[tuple[int, NDArray[np.float64], NDArray[np.float64]]] = []
+        known, pieces = self._asked("series", host, start_s, end_s, series)
+        places = {}
+        for piece, answer in pieces:
+            try:
+                if piece.kind == spans.HEAD:
+                    ticks, values = np.frombuffer(answer[1], "<i8"), np.frombuffer(answer[2], "<f8")
+                else:
+                    head = chunks.header(answer[1])
+                    names = known.get(head.schema_id, ())
+                    if head.schema_id not in places:
+                        places[head.schema_id] = names.index(series)
+                    if len(names) != head.columns:
+                        self._damage.note(piece.name, "its schema has other series")
+                        continue
+                    values = chunks.column(head, places[head.schema_id], answer[2])
+                    ticks = head.ticks()
+            except (StoreError, ValueError) as error:
+                self._damage.note(piece.name, error)
+                continue
+            parts.append((piece.rank, ticks * piece.step_s, values))
+        if not parts:
+            return np.empty(0), np.empty(0)
+        parts.sort(key=lambda part: part[0])
+        times = np.concatenate([part[1] for part in parts])
+        numbers = np.concatenate([part[2] for part in parts])
+        order = rows.newest(times)
+        times, numbers = times[order], numbers[order]
+        inside = slice(*np.searchsorted(times, (start_s, end_s)))
+        return rows.present(times[inside], numbers[inside])
 
     def window(self, host: str, start_s: float, end_s: float) -> Window:
         """Return all series of a host side by side."""
-        return rows.join(self._blocks(host, start_s, end_s))
+        return rows.between(self._window("window", host, start_s, end_s)[0], start_s, end_s)
 
     def ticks(self, host: str, start_s: float, end_s: float) -> list[int]:
         """Return the ticks that have a row."""
-        return [
-            tick_at(at_s + self.interval_s / 2, self.interval_s)
-            for block in self._blocks(host, start_s, end_s)
-            for at_s in block.times_s.tolist()
-        ]
+        found: list[NDArray[Any]] = [np.empty(0)]
+        for piece, answer in self._asked("ticks", host, start_s, end_s)[1]:
+            if piece.kind == spans.HEAD:
+                found.append(np.frombuffer(answer[1], "<i8") * piece.step_s)
+                continue
+            try:
+                found.append(chunks.header(answer[1]).ticks() * piece.step_s)
+            except StoreError as error:
+                self._damage.note(piece.name, error)
+        times = np.concatenate(found)
+        times = times[(times >= start_s) & (times < end_s)]
+        half_s = self.interval_s / 2
+        return sorted({tick_at(at_s + half_s, self.interval_s) for at_s in times.tolist()})
 
     def last(self, host: str) -> Row | None:
         """Return the newest row."""
-        for start_s in reversed(self._chunks(host)):
-            block = self._block(self._chunk(host, start_s))
-            if len(block.times_s):
-                return Row(host, float(block.times_s[-1]), rows.last_of(block))
-        return None
+        before_s = _EVER
+        while True:
+            window, begins_s = self._window("newest", host, -_EVER, before_s)
+            window = rows.between(window, -_EVER, before_s)
+            if len(window.times_s):
+                return Row(host, float(window.times_s[-1]), rows.last_of(window))
+            if begins_s is None:
+                return None
+            before_s = begins_s  # all that was there is damaged: what is older?
 
     def hosts(self) -> list[str]:
         """Return the hosts that have rows."""
-        found = cast("set[bytes]", self._redis.smembers(keys.series_hosts(self._tier)))
-        return sorted(host.decode() for host in found if self._chunks(host.decode()))
+        found = sorted(cast("set[bytes]", self._redis.smembers(keys.series_hosts(self._tier))))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for host in found:
+                pipe.exists(keys.chunks(host.decode(), self._tier))
+            return [
+                host.decode() for host, there in zip(found, pipe.execute(), strict=True) if there
+            ]
 
-    def seal(self, host: str, now_s: float) -> int:
-        """Compress the hours that are over, late rows merged. Return how many."""
-        sealed = 0
-        for start_s in self._chunks(host):
-            chunk = self._chunk(host, start_s)
-            over = start_s + CHUNK_S <= now_s - self.interval_s
-            if over and self._redis.exists(chunk):
-                ttl_s = int(max(60, start_s + self.retention_s + _TTL_MARGIN_S - now_s))
-                sealed += self._seal(chunk, ttl_s)
-        return sealed
-
-    def _seal(self, chunk: str, ttl_s: int) -> bool:
-        """Compress one hour; one that changes meanwhile is left for the next time."""
-        with self._redis.pipeline(transaction=True) as pipe:
-            pipe.watch(chunk, f"{chunk}:sealed")  # type: ignore[no-untyped-call]
-            block = self._block(chunk)
-            pipe.multi()
-            pipe.set(f"{chunk}:sealed", rows.seal(block), ex=ttl_s)
-            pipe.delete(chunk, f"{chunk}:names")
-            try:
-                pipe.execute()
-            except redis.WatchError:
-                return False
-        return True
+    def seal(self, host: str, now_s: float, *, before_commit: BeforeCommit | None = None) -> int:
+        """Compress the ranges that are over, late rows merged. Return how many pieces were made."""
+        return self._sealer.seal(host, now_s, before_commit)
 
     def expire(self, host: str, before_s: float) -> int:
-        """Forget whole hours that ended before ``before_s``."""
-        old = [start_s for start_s in self._chunks(host) if start_s + CHUNK_S <= before_s]
-        for start_s in old:
-            chunk = self._chunk(host, start_s)
-            self._redis.delete(chunk, f"{chunk}:names", f"{chunk}:sealed")
-            self._redis.zrem(keys.chunks(host, self._tier), start_s)
-        return len(old)
+        """Forget pieces that ended before ``before_s``. Return how many."""
+        before_s = min(before_s, _EVER)
+        places = [
+            keys.chunks(host, self._tier),
+            keys.series_hosts(self._tier),
+            keys.schemas(host, self._tier),
+            keys.forgotten(host, self._tier),
+        ]
+        keep_s = appending.keep_s(self.retention_s, self.interval_s)
+        return int(
+            self._expire(places, [repr(before_s), keys.piece(host, "", self._tier), host, keep_s])
+        )
 
-    def _chunk(self, host: str, start_s: int) -> str:
-        return keys.chunk(host, start_s, self._tier)
+    def _asked(
+        self, what: str, host: str, start_s: float, end_s: float, series: str | None = None
+    ) -> tuple[dict[bytes, tuple[str, ...]], list[tuple[spans.Piece, list[Any]]]]:
+        """Return the schemas and pieces of a range."""
+        if not start_s < end_s:
+            return {}, []
+        places = [keys.chunks(host, self._tier), keys.schemas(host, self._tier)]
+        start_s, end_s = max(start_s, -_EVER), min(end_s, _EVER)
+        ours = [what, keys.piece(host, "", self._tier), repr(float(start_s)), repr(float(end_s))]
+        known = self._schemas.known(host)
+        hints = (
+            schemas.hints_of(known, None) if series is None else self._schemas.hints(host, series)
+        )
+        while True:
+            damaged, unknown, *found = self._read(places, ours + hints)
+            learned = schemas.readable(zip(unknown[::2], unknown[1::2], strict=True))
+            if learned:
+                self._schemas.learn(host, learned)
+                known = {**known, **learned}
+            if series is None or not learned:
+                break
+            hints = schemas.hints_of(known, series)
+        self._damage.note(host, "a row is damaged, or its schema is gone", damaged)
+        pieces = [(spans.named(answer[0].decode()), answer) for answer in found]
+        return known, [(piece, answer) for piece, answer in pieces if piece is not None]
 
-    def _chunks(self, host: str) -> list[int]:
-        found = cast("list[bytes]", self._redis.zrange(keys.chunks(host, self._tier), 0, -1))
-        return [int(start_s) for start_s in found]
+    def _window(
+        self, what: str, host: str, start_s: float, end_s: float
+    ) -> tuple[Window, float | None]:
+        """Return the rows of all pieces of a range, and when the first of these begins."""
+        known, pieces = self._asked(what, host, start_s, end_s)
+        found: list[tuple[int, Window]] = []
+        for piece, answer in pieces:
+            for window in self._windows(piece, answer, known):
+                times = window.times_s * piece.step_s
+                found.append((piece.rank, Window(window.names, times, window.values)))
+        found.sort(key=lambda part: part[0])
+        begins = min((piece.start_s for piece, _ in pieces), default=None)
+        return rows.merged([window for _, window in found]), begins
 
-    def _sealed_holds(self, chunk: str, at_s: float) -> bool:
-        """Tell whether a sealed hour has the row; only a late row pays for looking."""
-        block = cast("bytes | None", self._redis.get(f"{chunk}:sealed"))
-        return block is not None and at_s in self._unsealed(block).times_s
-
-    def _blocks(self, host: str, start_s: float, end_s: float) -> list[Window]:
-        found = []
-        for begin in self._hours(host, start_s, end_s):
-            from_s, until_s = max(start_s, begin), min(end_s, begin + CHUNK_S)
-            fields = self._fields(from_s, until_s)
-            block = self._block(self._chunk(host, begin), fields)
-            block = rows.between(block, start_s, end_s)
-            if len(block.times_s):
-                found.append(block)
-        return found
-
-    def _hours(self, host: str, start_s: float, end_s: float) -> Iterable[int]:
-        """Return the hours of a range: all of a short one, of a long one those that have rows."""
-        if end_s <= start_s:
-            return ()
-        if end_s - start_s <= _FEW_HOURS * CHUNK_S:
-            return range(_chunk_start(start_s), math.ceil(end_s), CHUNK_S)
-        return [at_s for at_s in self._chunks(host) if start_s < at_s + CHUNK_S and at_s < end_s]
-
-    def _fields(self, start_s: float, end_s: float) -> list[str] | None:
-        """Return the hash fields of the ticks in a short range; None for a long one."""
-        # One tick more at both ends: a division may round to the wrong side of a tick's start.
-        first, last = tick_at(start_s, self.interval_s), tick_at(end_s, self.interval_s) + 2
-        if last - first > _FEW_TICKS:
-            return None
-        return [_field(tick_start(tick, self.interval_s)) for tick in range(first, last)]
-
-    def _block(self, chunk: str, fields: list[str] | None = None, *, again: bool = False) -> Window:
-        with self._redis.pipeline(transaction=True) as pipe:
-            pipe.get(f"{chunk}:sealed")
-            pipe.hgetall(chunk) if fields is None else pipe.hmget(chunk, fields)
-            pipe.hkeys(f"{chunk}:names")
-            sealed, answer, schema_ids = cast("Any", pipe.execute())
-        found = answer.items() if fields is None else zip(fields, answer, strict=True)
-        packed = [(_time(field), row) for field, row in found if row is not None]
-        known = self._known(chunk, schema_ids)
-        if len(known) < len(schema_ids) and not again:  # sealed between our two questions
-            return self._block(chunk, fields, again=True)
-        fresh = rows.to_window((row for row in packed if math.isfinite(row[0])), known)
-        self.damaged += len(packed) - len(fresh.times_s)
-        if sealed is None:
-            return fresh
-        old = self._unsealed(sealed)
-        # A row that was delivered again while its hour was sealed lies in both: the first counts.
-        new = rows.where(fresh, ~np.isin(fresh.times_s, old.times_s))
-        both = rows.join([old, new])
-        return rows.where(both, np.argsort(both.times_s, kind="stable"))
-
-    def _known(self, chunk: str, schema_ids: list[bytes]) -> dict[bytes, tuple[str, ...]]:
-        """Return the names of schemas; those seen before are not asked for again."""
-        seen = self._schemas
-        known = {schema_id: seen[schema_id] for schema_id in schema_ids if schema_id in seen}
-        missing = [schema_id for schema_id in schema_ids if schema_id not in known]
-        if missing:
-            texts = cast("list[bytes | None]", self._redis.hmget(f"{chunk}:names", missing))
-            for schema_id, text in zip(missing, texts, strict=True):
-                with contextlib.suppress(msgspec.DecodeError):  # its rows count as damaged
-                    known[schema_id] = tuple(msgspec.json.decode(text or b"", type=list[str]))
-            # Replaced, not changed: other threads may be reading the old one.
-            self._schemas = known if len(seen) > _SCHEMAS_KEPT else seen | known
-        return known
-
-    def _unsealed(self, block: bytes) -> Window:
+    def _windows(
+        self, piece: spans.Piece, answer: list[Any], known: dict[bytes, tuple[str, ...]]
+    ) -> list[Window]:
+        if piece.kind == spans.HEAD:
+            ticks = np.frombuffer(answer[1], "<i8").tolist()
+            packed = dict(zip(ticks, answer[2], strict=True))
+            return sealing.windows_of(packed, known, piece.name, self._damage)
         try:
-            return rows.unseal(block)
-        except StoreError:
-            self.damaged += 1
-            return _EMPTY
-
-
-def _field(at_s: float) -> str:
-    """Return the hash field of a tick's start: the shortest text that reads as the same number."""
-    return repr(float(at_s))
-
-
-def _time(field: str | bytes) -> float:
-    """Return the time of a hash field; NaN for one that is not ours."""
-    try:
-        return float(field)
-    except ValueError:
-        return math.nan
-
-
-def _chunk_start(at_s: float) -> int:
-    return int(at_s // CHUNK_S) * CHUNK_S
+            part = chunks.decode(answer[1])
+        except StoreError as error:
+            self._damage.note(piece.name, error)
+            return []
+        self._damage.note(piece.name, "a column is damaged", part.damaged)
+        names = known.get(part.schema_id, ())
+        if len(names) != part.values.shape[1]:
+            self._damage.note(piece.name, "its schema is gone")
+            return []
+        return [Window(names, part.ticks.astype(float), part.values)]

@@ -1,22 +1,22 @@
-"""A row as bytes, and an hour of rows as one compressed block.
+"""Rows as bytes, and rows side by side.
 
-A row is its schema's id (8 bytes, from the names) and one little-endian float64 a series, so that
-appending costs a hash field and names are stored once an hour. A sealed hour is a header, the
-names, and the values transposed: neighbours in time lie side by side, which compresses well.
+A row is its schema's id (8 bytes, from the names) and one little-endian float64 a series. The names
+of a schema are kept once a host, compressed. A series that a tick did not have is told apart from a
+NaN that was measured by the payload of the NaN that stands in its place.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from outrider.errors import StoreError
+from outrider.errors import BadArgument, StoreError
 from outrider.samples import Values, Window
+from outrider.store import columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,24 +25,56 @@ if TYPE_CHECKING:
 
 ID_BYTES = 8
 # A NaN whose payload says "no such series at this tick", apart from a NaN that was measured.
-_MISSING_BITS = 0x7FF8_0000_0000_4F52
-MISSING = struct.unpack("<d", struct.pack("<Q", _MISSING_BITS))[0]
-_MAGIC = b"OR1\0"
-_HEADER = struct.Struct("<4sI")  # magic, crc32 of the rest
-_COUNTS = struct.Struct("<III")  # names' bytes, ticks, series
-# Larger than any real hour (3600 ticks of 20,000 series); bounds what a forged block can ask for.
-_MOST_VALUES = 100_000_000
+MISSING = struct.unpack("<d", struct.pack("<Q", columns.MISSING_BITS))[0]
+_MOST_NAMES_BYTES = 64 * 2**20
 
 
-def schema_of(values: Values) -> tuple[bytes, bytes]:
+def schema_of(values: Iterable[str]) -> tuple[bytes, bytes]:
     """Return ``(id, names)`` of a row: equal for rows with the same series in the same order."""
     names = msgspec.json.encode(list(values))
     return hashlib.blake2b(names, digest_size=ID_BYTES).digest(), names
 
 
+def shrunk(names: bytes) -> bytes:
+    """Return the names of a schema as they are kept."""
+    return columns.compressed(names)
+
+
+def names_of(kept: bytes) -> tuple[str, ...]:
+    """Return the names of a schema that :func:`shrunk` made small.
+
+    Raises:
+        StoreError: they are damaged.
+    """
+    try:
+        return tuple(
+            msgspec.json.decode(columns.decompressed(kept, 2, _MOST_NAMES_BYTES), type=list[str])
+        )
+    except msgspec.DecodeError:
+        raise StoreError("the names of a schema are damaged.") from None
+
+
 def pack(schema_id: bytes, values: Values) -> bytes:
-    """Return a row as bytes."""
-    return schema_id + np.fromiter(values.values(), "<f8", len(values)).tobytes()
+    """Return a row as bytes.
+
+    Raises:
+        BadArgument: a value is no number.
+    """
+    try:
+        return schema_id + struct.pack(f"<{len(values)}d", *values.values())
+    except (struct.error, TypeError, OverflowError):
+        name, value = next(item for item in values.items() if not _is_number(item[1]))
+        raise BadArgument(
+            f"{name} = {value!r} is no number; a row holds floats, such as {{{name!r}: 1.0}}."
+        ) from None
+
+
+def _is_number(value: object) -> bool:
+    try:
+        struct.pack("<d", value)
+    except (struct.error, TypeError, OverflowError):
+        return False
+    return True
 
 
 def unpack(packed: bytes, schemas: Mapping[bytes, tuple[str, ...]]) -> dict[str, float]:
@@ -65,53 +97,18 @@ def to_window(
             decoded.append((at_s, *_split(row, schemas)))
         except StoreError:
             continue
-    names = tuple(dict.fromkeys(name for _, known, _ in decoded for name in known))
+    names = tuple(dict.fromkeys(name for known in _kinds(decoded) for name in known))
     place = {name: column for column, name in enumerate(names)}
-    columns = {id(known): [place[name] for name in known] for _, known, _ in decoded}
+    at = {id(known): [place[name] for name in known] for known in _kinds(decoded)}
     table = np.full((len(decoded), len(names)), MISSING)
     for line, (_, known, numbers) in enumerate(decoded):
-        table[line, columns[id(known)]] = numbers
+        table[line, at[id(known)]] = numbers
     return Window(names, np.array([at_s for at_s, _, _ in decoded]), table)
 
 
-def seal(window: Window) -> bytes:
-    """Return a window as one compressed block."""
-    names = msgspec.json.encode(window.names)
-    numbers = window.times_s.astype("<f8").tobytes() + window.values.T.astype("<f8").tobytes()
-    counts = _COUNTS.pack(len(names), *window.values.shape)
-    body = counts + names + zlib.compress(numbers, 6)
-    return _HEADER.pack(_MAGIC, zlib.crc32(body)) + body
-
-
-def unseal(block: bytes) -> Window:
-    """Return the window that :func:`seal` was given.
-
-    Raises:
-        StoreError: the block is damaged, or not ours.
-    """
-    try:
-        return _opened(block)
-    except (struct.error, zlib.error, ValueError):
-        raise StoreError("a sealed hour is damaged; it is skipped.") from None
-
-
-def _opened(block: bytes) -> Window:
-    magic, checksum = _HEADER.unpack_from(block)
-    body = block[_HEADER.size :]
-    if magic != _MAGIC or zlib.crc32(body) != checksum:
-        raise ValueError
-    name_bytes, ticks, series = _COUNTS.unpack_from(body)
-    size = ticks * (series + 1)
-    names = tuple(
-        msgspec.json.decode(body[_COUNTS.size : _COUNTS.size + name_bytes], type=list[str])
-    )
-    if size > _MOST_VALUES or len(names) != series:
-        raise ValueError
-    # A byte more than it may hold: were there one, the count would not fit.
-    packed = zlib.decompressobj().decompress(body[_COUNTS.size + name_bytes :], size * 8 + 1)
-    numbers = np.frombuffer(packed, "<f8")
-    columns = numbers[ticks:].reshape(series, ticks)
-    return Window(names, numbers[:ticks].copy(), columns.T.copy())
+def _kinds(decoded: Iterable[tuple[float, tuple[str, ...], Any]]) -> Iterable[tuple[str, ...]]:
+    """Return the schemas of rows, each once."""
+    return {id(known): known for _, known, _ in decoded}.values()
 
 
 def join(windows: list[Window]) -> Window:
@@ -124,10 +121,29 @@ def join(windows: list[Window]) -> Window:
     line = 0
     for window in windows:
         until = line + len(window.times_s)
-        table[line:until, [place[name] for name in window.names]] = window.values
+        if window.names == names:
+            table[line:until] = window.values
+        else:
+            table[line:until, [place[name] for name in window.names]] = window.values
         line = until
     times = np.concatenate([window.times_s for window in windows]) if windows else np.empty(0)
     return Window(names, times, table)
+
+
+def merged(windows: list[Window]) -> Window:
+    """Return windows as one in time order; of rows of the same time, the last window's counts."""
+    return at_places(both := join(windows), newest(both.times_s))
+
+
+def newest(times_s: NDArray[np.float64]) -> NDArray[np.int64] | slice:
+    """Return the places of times in their order; of equal ones the place of the last."""
+    if len(times_s) < 2 or (times_s[1:] > times_s[:-1]).all():  # noqa: PLR2004 - none to compare
+        return slice(None)
+    order: NDArray[np.int64] = np.argsort(times_s, kind="stable")
+    ordered = times_s[order]
+    last: NDArray[np.bool_] = np.append(ordered[1:] != ordered[:-1], True)
+    chosen: NDArray[np.int64] = order[last]
+    return chosen
 
 
 def between(window: Window, start_s: float, end_s: float) -> Window:
@@ -140,10 +156,15 @@ def where(window: Window, ticks: NDArray[Any]) -> Window:
     return Window(window.names, window.times_s[ticks], window.values[ticks])
 
 
+def at_places(window: Window, places: NDArray[np.int64] | slice) -> Window:
+    """Return the rows of a window at places, which may be all of them: then nothing is copied."""
+    return window if isinstance(places, slice) else where(window, places)
+
+
 def last_of(window: Window) -> dict[str, float]:
     """Return the newest row of a window, without the series that it does not have."""
     numbers = np.ascontiguousarray(window.values[-1])
-    there = numbers.view(np.uint64) != _MISSING_BITS
+    there = numbers.view(np.int64) != columns.MISSING_BITS
     return {
         name: value
         for name, value, has in zip(window.names, numbers.tolist(), there, strict=True)
@@ -155,9 +176,15 @@ def series_of(window: Window, series: str) -> tuple[NDArray[np.float64], NDArray
     """Return ``(times_s, values)`` of one series, without the ticks that did not have it."""
     if series not in window.names:
         return np.empty(0), np.empty(0)
-    column = np.ascontiguousarray(window.column(series))
-    there = column.view(np.uint64) != _MISSING_BITS
-    return window.times_s[there], column[there]
+    return present(window.times_s, np.ascontiguousarray(window.column(series)))
+
+
+def present(
+    times_s: NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return times and values without those that are missing."""
+    there = values.view(np.int64) != columns.MISSING_BITS
+    return (times_s, values) if there.all() else (times_s[there], values[there])
 
 
 def _split(

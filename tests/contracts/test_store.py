@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from outrider.errors import BadArgument
 from outrider.store.memory import MemoryStore
 from outrider.store.redis import RedisStore
 
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
 
 GIVEN = os.environ.get("OUTRIDER_TEST_REDIS_URL")
 KINDS = ["memory", "valkey", *(["given"] if GIVEN else [])]
+RANGE_S, CHUNK_S = 600, 7200  # of an interval of ten seconds
 HOUR_S = 3600
-START_S = 1_700_000_000 // HOUR_S * HOUR_S
+START_S = 1_700_000_000 // CHUNK_S * CHUNK_S
 TICK = START_S // 10
-TICKS_AN_HOUR = HOUR_S // 10
+TICKS_A_RANGE, TICKS_A_CHUNK = RANGE_S // 10, CHUNK_S // 10
 
 
 @pytest.fixture(params=KINDS)
@@ -114,16 +116,15 @@ NUMBERS = st.one_of(
     rows=st.lists(
         st.dictionaries(st.text(max_size=8), NUMBERS, max_size=5), min_size=1, max_size=6
     ),
-    sealed=st.booleans(),
+    sealed_s=st.sampled_from([0, RANGE_S + 10, 2 * CHUNK_S]),
 )
 def test_every_number_comes_back_bit_for_bit(
-    store: SeriesStore, rows: list[dict[str, float]], *, sealed: bool
+    store: SeriesStore, rows: list[dict[str, float]], sealed_s: float
 ) -> None:
     host = fresh_host()
     for place, row in enumerate(rows):
         assert store.append(host, TICK + place, row)
-    if sealed:
-        store.seal(host, START_S + 3 * HOUR_S)
+    store.seal(host, START_S + sealed_s)
 
     for name in {name for row in rows for name in row}:
         expected = [
@@ -178,7 +179,7 @@ def test_the_newest_row_has_only_the_series_of_its_tick(store: SeriesStore, host
 def test_the_newest_row_is_that_of_the_newest_tick_not_the_last_written(
     store: SeriesStore, host: str
 ) -> None:
-    store.append(host, TICK + TICKS_AN_HOUR, {"a": 2.0})
+    store.append(host, TICK + TICKS_A_CHUNK, {"a": 2.0})
     store.append(host, TICK, {"a": 1.0})
     last = store.last(host)
 
@@ -253,57 +254,162 @@ def test_hosts_are_those_that_have_rows(store: SeriesStore, host: str) -> None:
     assert plain(store.read(host, "a", START_S, START_S + 10)) == [(START_S, 1.0)]
 
 
-def test_sealing_changes_nothing_that_is_read(store: SeriesStore, host: str) -> None:
-    fill(store, host, 3 * TICKS_AN_HOUR)
+@pytest.mark.parametrize("after_s", [RANGE_S + 10, RANGE_S * 5, CHUNK_S + 10, 2 * CHUNK_S + 10])
+def test_sealing_changes_nothing_that_is_read(
+    store: SeriesStore, host: str, after_s: float
+) -> None:
+    count = 2 * TICKS_A_CHUNK + 90
+    fill(store, host, count)
     before = everything(store, host)
-    store.seal(host, START_S + 2 * HOUR_S + 10)
+    assert store.seal(host, START_S + after_s) > 0
 
     assert before == everything(store, host)
-    assert list(range(TICK, TICK + 3 * TICKS_AN_HOUR)) == store.ticks(host, 0, START_S * 2)
+    assert list(range(TICK, TICK + count)) == store.ticks(host, 0, START_S * 2)
+    last = store.last(host)
+    assert last is not None
+    assert last.values == {"a": count - 1.0, "b": 1.0 - count}
+
+
+def test_sealing_goes_on_where_it_was(store: SeriesStore, host: str) -> None:
+    fill(store, host, 2 * TICKS_A_CHUNK)
+    before = everything(store, host)
+    for after_s in range(0, 2 * CHUNK_S + 700, 70):
+        store.seal(host, START_S + after_s)
+        assert before == everything(store, host)
 
 
 def test_sealing_twice_seals_nothing_more(store: SeriesStore, host: str) -> None:
-    fill(store, host, TICKS_AN_HOUR)
-    store.seal(host, START_S + 2 * HOUR_S)
+    fill(store, host, TICKS_A_CHUNK + TICKS_A_RANGE)
 
-    assert store.seal(host, START_S + 2 * HOUR_S) == 0
+    assert store.seal(host, START_S + CHUNK_S + RANGE_S + 10) == 2
+    assert store.seal(host, START_S + CHUNK_S + RANGE_S + 10) == 0
 
 
+@pytest.mark.parametrize("after_s", [RANGE_S + 10, 2 * CHUNK_S])
 def test_a_row_that_comes_after_the_seal_is_kept_and_sealed_next_time(
-    store: SeriesStore, host: str
+    store: SeriesStore, host: str, after_s: float
 ) -> None:
     fill(store, host, 10)
     store.append(host, TICK + 20, {"a": 20.0})
-    store.seal(host, START_S + 2 * HOUR_S)
+    store.seal(host, START_S + after_s)
 
     assert store.append(host, TICK + 15, {"late": 15.0}) is True
     assert store.append(host, TICK + 15, {"late": 16.0}) is False
     assert store.append(host, TICK + 3, {"a": 99.0}) is False
+    assert store.append(host, TICK + 20, {"a": 99.0}) is False
     before = everything(store, host)
     assert before["late"] == [(START_S + 150, 15.0)]
     assert [at_s for at_s, _ in before["a"]] == sorted(at_s for at_s, _ in before["a"])
 
-    store.seal(host, START_S + 2 * HOUR_S)
+    assert store.seal(host, START_S + after_s) == 1
     assert before == everything(store, host)
     assert store.append(host, TICK + 15, {"late": 17.0}) is False
 
 
-def test_the_hour_that_is_under_way_is_not_sealed(store: SeriesStore, host: str) -> None:
+def test_the_range_that_is_under_way_is_not_sealed(store: SeriesStore, host: str) -> None:
     fill(store, host, 10)
 
-    assert store.seal(host, START_S + HOUR_S - 1) == 0
-    assert store.seal(host, START_S + HOUR_S + 9) == 0
+    assert store.seal(host, START_S + RANGE_S - 1) == 0
+    assert store.seal(host, START_S + RANGE_S + 9) == 0
+    assert store.seal(host, START_S + RANGE_S + 10) == 1
 
 
-def test_only_whole_hours_expire(store: SeriesStore, host: str) -> None:
-    fill(store, host, 2 * TICKS_AN_HOUR)
-    store.seal(host, START_S + 2 * HOUR_S)
+@pytest.mark.parametrize("sealed_s", [0, RANGE_S + 10, 2 * CHUNK_S])
+def test_a_row_may_replace_one_sealed_or_not(
+    store: SeriesStore, host: str, sealed_s: float
+) -> None:
+    fill(store, host, 10)
+    store.seal(host, START_S + sealed_s)
 
-    assert store.expire(host, START_S + HOUR_S - 1) == 0
-    assert len(store.ticks(host, 0, START_S * 2)) == 2 * TICKS_AN_HOUR
-    assert store.expire(host, START_S + 2 * HOUR_S - 1) == 1
-    assert store.ticks(host, 0, START_S * 2)[0] == TICK + TICKS_AN_HOUR
-    assert len(store.ticks(host, 0, START_S * 2)) == TICKS_AN_HOUR
+    assert store.append(host, TICK + 3, {"a": -3.0, "new": 1.0}, replace=True) is True
+    for _ in range(2):
+        assert [value for _, value in plain(store.read(host, "a", START_S, START_S + 50))] == [
+            0.0,
+            1.0,
+            2.0,
+            -3.0,
+            4.0,
+        ]
+        assert plain(store.read(host, "new", START_S, START_S + 100)) == [(START_S + 30, 1.0)]
+        # All of the old row is gone, also a series that the new one does not have.
+        assert START_S + 30 not in [at for at, _ in plain(store.read(host, "b", 0, START_S * 2))]
+        assert len(store.ticks(host, 0, START_S * 2)) == 10
+        store.seal(host, START_S + 2 * CHUNK_S)
+    assert store.append(host, TICK + 3, {"a": 7.0}) is False
+
+
+def test_a_row_that_replaces_nothing_is_kept(store: SeriesStore, host: str) -> None:
+    assert store.append(host, TICK, {"a": 1.0}, replace=True) is True
+    assert store.append(host, TICK, {"a": 2.0}, replace=True) is True
+
+    assert plain(store.read(host, "a", START_S, START_S + 10)) == [(START_S, 2.0)]
+
+
+def test_before_a_seal_is_put_in_place_its_time_is_told(store: SeriesStore, host: str) -> None:
+    fill(store, host, TICKS_A_CHUNK)
+    told: list[tuple[float, float]] = []
+    store.seal(
+        host, START_S + 2 * RANGE_S + 10, before_commit=lambda start, end: told.append((start, end))
+    )
+    assert told == [
+        (START_S, START_S + RANGE_S), (START_S + RANGE_S, START_S + 2 * RANGE_S),
+    ]  # fmt: skip
+
+    told.clear()
+    store.seal(
+        host, START_S + CHUNK_S + 10, before_commit=lambda start, end: told.append((start, end))
+    )
+    assert told == [(START_S, START_S + CHUNK_S)]
+
+
+def test_what_is_told_first_sees_the_rows_and_may_refuse(store: SeriesStore, host: str) -> None:
+    fill(store, host, TICKS_A_CHUNK)
+    before = everything(store, host)
+    seen: list[int] = []
+
+    def refuse(start_s: float, end_s: float) -> None:
+        seen.append(len(store.window(host, start_s, end_s).times_s))
+        raise OSError("not now")
+
+    for after_s, rows in ((RANGE_S + 10, TICKS_A_RANGE), (CHUNK_S + 10, TICKS_A_CHUNK)):
+        with pytest.raises(OSError, match="not now"):
+            store.seal(host, START_S + after_s, before_commit=refuse)
+        assert seen.pop() == rows
+        assert before == everything(store, host)
+        assert store.seal(host, START_S + after_s) == 1
+        assert before == everything(store, host)
+
+
+def test_only_whole_pieces_expire(store: SeriesStore, host: str) -> None:
+    fill(store, host, 2 * TICKS_A_CHUNK)
+    store.seal(host, START_S + CHUNK_S + 10)
+
+    assert store.expire(host, START_S + CHUNK_S - 1) == 0
+    assert len(store.ticks(host, 0, START_S * 2)) == 2 * TICKS_A_CHUNK
+    assert store.expire(host, START_S + CHUNK_S + RANGE_S - 1) == 1
+    assert store.ticks(host, 0, START_S * 2)[0] == TICK + TICKS_A_CHUNK
+    assert store.expire(host, START_S + CHUNK_S + RANGE_S) == 1
+    assert len(store.ticks(host, 0, START_S * 2)) == TICKS_A_CHUNK - TICKS_A_RANGE
+
+
+def test_a_row_of_a_time_that_was_forgotten_is_refused_and_counted(
+    store: SeriesStore, host: str
+) -> None:
+    fill(store, host, 2 * TICKS_A_RANGE)
+    store.expire(host, START_S + RANGE_S)
+
+    assert store.append(host, TICK + 5, {"a": 1.0}) is False
+    assert store.append(host, TICK + 5, {"a": 1.0}, replace=True) is False
+    assert store.refused == 2
+    assert len(store.ticks(host, 0, START_S * 2)) == TICKS_A_RANGE
+    assert store.append(host, TICK + 2 * TICKS_A_RANGE, {"new": 1.0}) is True
+
+
+def test_what_is_no_number_is_refused_by_name(store: SeriesStore, host: str) -> None:
+    with pytest.raises(BadArgument, match="b = 'x' is no number"):
+        store.append(host, TICK, {"a": 1.0, "b": "x"})  # type: ignore[dict-item]
+
+    assert store.ticks(host, 0, START_S * 2) == []
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,138 @@
+-- Everything that a reader needs of a host's pieces, in one round trip.
+-- KEYS: the host's pieces, its schemas.
+-- ARGV: what ('series', 'window', 'ticks', 'newest'), what keys begin with, start, end, then for
+--   each schema that the reader knows: id, the place of the series (-1: it has none), its length.
+-- Returns damaged rows, {schema id, names, ...} of those it does not know, then a list a piece:
+--   name, header and bitmap, blob      a sealed piece, for a series (not when it lacks it)
+--   name, all of it                    a sealed piece, for a window
+--   name, header and bitmap            a sealed piece, for ticks
+--   name, ticks, values                raw rows, for a series: 8 bytes a tick each
+--   name, ticks, rows                  raw rows, for a window
+--   name, ticks                        raw rows, for ticks
+-- 'newest' is a window of what ends last before the end, with one raw row of each head.
+local call = redis.call
+local what, prefix = ARGV[1], ARGV[2]
+local start_s, end_s = tonumber(ARGV[3]), tonumber(ARGV[4])
+local place, width, unknown, asked = {}, {}, {}, {}
+for at = 5, #ARGV, 3 do
+  place[ARGV[at]], width[ARGV[at]] = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+end
+local damaged, found = 0, {}
+local missing = string.char(0x52, 0x4f, 0, 0, 0, 0, 0xf8, 0x7f)
+
+-- Tells whether the reader knows a schema, and looks its names up when it does not.
+local function known(id)
+  if place[id] then return true end
+  if asked[id] == nil then
+    local names = call('HGET', KEYS[2], id)
+    asked[id] = names ~= false
+    if names then
+      unknown[#unknown + 1] = id
+      unknown[#unknown + 1] = names
+    end
+  end
+  return false
+end
+
+local function sealed(name, key)
+  if what == 'window' or what == 'newest' then
+    local all = call('GET', key)
+    if all then
+      known(string.sub(all, 9, 16))
+      found[#found + 1] = { name, all }
+    end
+    return
+  end
+  local head = call('GETRANGE', key, 0, 55)
+  if head == '' then return end
+  if #head < 56 then
+    found[#found + 1] = { name, head, '' }
+    return
+  end
+  local kind, group, id = string.byte(head, 5), string.byte(head, 6), string.sub(head, 9, 16)
+  local span = struct.unpack('<I4', head, 33)
+  local base = 56
+  if kind == 1 and span < 2 ^ 24 then
+    base = base + math.ceil(span / 8)
+    head = head .. call('GETRANGE', key, 56, base - 1)
+  end
+  if what == 'ticks' then
+    found[#found + 1] = { name, head }
+  elseif not known(id) or group == 0 then
+    if not asked[id] then found[#found + 1] = { name, head, '' } end  -- damaged: nobody knows it
+  elseif place[id] >= 0 then
+    local at = base + 4 * math.floor(place[id] / group)
+    local ends = call('GETRANGE', key, at, at + 7)
+    local columns = struct.unpack('<I4', head, 45)
+    base = base + 4 * (math.ceil(columns / group) + 1)
+    local blob = ''
+    if #ends == 8 then
+      local from, to = struct.unpack('<I4I4', ends)
+      if from < to then blob = call('GETRANGE', key, base + from, base + to - 1) end
+    end
+    found[#found + 1] = { name, head, blob }
+  end
+end
+
+local function raw(name, key, step)
+  local ticks = {}
+  for _, field in ipairs(call('HKEYS', key)) do
+    local tick = tonumber(field)
+    if tick and tick * step >= start_s and tick * step < end_s then
+      if what == 'newest' and ticks[1] then
+        if tick > tonumber(ticks[1]) then ticks[1] = field end
+      else
+        ticks[#ticks + 1] = field
+      end
+    end
+  end
+  if not ticks[1] then return end
+  local packed, rows = {}, {}
+  if what == 'ticks' then
+    for at, tick in ipairs(ticks) do packed[at] = struct.pack('<i8', tonumber(tick)) end
+    found[#found + 1] = { name, table.concat(packed) }
+    return
+  end
+  for from = 1, #ticks, 1000 do
+    local until_ = math.min(from + 999, #ticks)
+    for at, row in ipairs(call('HMGET', key, unpack(ticks, from, until_))) do
+      local id = string.sub(row, 1, 8)
+      local is_known = known(id)
+      if what ~= 'series' then
+        packed[#packed + 1] = struct.pack('<i8', tonumber(ticks[from + at - 1]))
+        rows[#rows + 1] = row
+      elseif is_known and #row == 8 + 8 * width[id] then
+        local column = place[id]
+        packed[#packed + 1] = struct.pack('<i8', tonumber(ticks[from + at - 1]))
+        -- A row may replace a sealed one: that it lacks the series counts too.
+        rows[#rows + 1] = column < 0 and missing or string.sub(row, 9 + 8 * column, 16 + 8 * column)
+      else
+        damaged = damaged + 1
+      end
+    end
+  end
+  if what == 'series' then rows = table.concat(rows) end
+  found[#found + 1] = { name, table.concat(packed), rows }
+end
+
+local function read(name)
+  local kind, step, first, ticks = string.match(name, '^([hms]):([^:]+):(%-?%d+):(%d+)$')
+  step, first = tonumber(step), tonumber(first)
+  if not (kind and step and first) or first * step >= end_s then return nil end
+  if kind == 'h' then raw(name, prefix .. name, step) else sealed(name, prefix .. name) end
+  return first * step
+end
+
+if what == 'newest' then
+  -- Pieces by their end, the latest first: as far as one may hold a later row than those found.
+  local names, from, latest = call('ZREVRANGEBYSCORE', KEYS[1], '+inf', '-inf', 'WITHSCORES'), 1
+  while names[from] and not (latest and tonumber(names[from + 1]) <= latest) do
+    local before = #found
+    local begins = read(names[from])
+    if begins and #found > before then latest = math.max(latest or begins, begins) end
+    from = from + 2
+  end
+else
+  for _, name in ipairs(call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[3], '+inf')) do read(name) end
+end
+return { damaged, unknown, unpack(found) }

@@ -25,6 +25,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -292,6 +293,40 @@ class WarmSettings(_Table):
     budget: float = Field(0.05, ge=0, le=1, description="extra loads allowed, as a share of demand")
 
 
+class Retention(_Table):
+    """How long series are kept, each tier as long as the finer one or longer: ``[retention]``."""
+
+    raw: Seconds = Field(
+        172_800.0, ge=3600, le=7_776_000, description="raw samples, one a tick and series"
+    )
+    five_minutes: Seconds = Field(
+        2_592_000.0,
+        ge=3600,
+        le=63_072_000,
+        validate_default=True,
+        description="roll-ups of five minutes",
+    )
+    hours: Seconds = Field(
+        34_560_000.0,
+        ge=3600,
+        le=315_360_000,
+        validate_default=True,
+        description="roll-ups of an hour",
+    )
+
+    @field_validator("five_minutes", "hours")
+    @classmethod
+    def _not_shorter_than_the_finer(cls, kept_s: float, info: ValidationInfo) -> float:
+        finer = "raw" if info.field_name == "five_minutes" else "five_minutes"
+        finer_s = info.data.get(finer)  # missing when it was refused itself
+        if finer_s is not None and kept_s < finer_s:
+            raise ValueError(
+                f"kept for less than {finer} ({units.show_duration(finer_s)}); "
+                f"raise it, or lower {finer}."
+            )
+        return kept_s
+
+
 class ServerSettings(_Table):
     """An HTTP server of the stack."""
 
@@ -333,7 +368,6 @@ class Settings(BaseSettings):
         None, description="a Redis 6.2+ or Valkey to use; none starts the embedded one"
     )
     interval_s: Seconds = Field(10.0, ge=1, le=3600, description="seconds between two ticks")
-    retention_s: Seconds = Field(172_800.0, ge=600, description="how long raw samples are kept")
     profile: Literal["calm", "standard", "live"] = Field(
         "standard", description="intervals of the periodic work besides collection"
     )
@@ -342,6 +376,7 @@ class Settings(BaseSettings):
     flower: ServerSettings = Field(default_factory=ServerSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     warm: WarmSettings = Field(default_factory=WarmSettings)
+    retention: Retention = Field(default_factory=Retention, description="how long series are kept")
     notify: NotifySettings = Field(default_factory=NotifySettings)
     scrape: tuple[ScrapeSettings, ...] = Field(
         (), description="Prometheus endpoints that are scraped"

@@ -10,13 +10,15 @@ from celery import current_app
 
 from outrider import settings as settings_module
 from outrider.clock import SYSTEM, Clock, tick_at
-from outrider.store import address, connection
+from outrider.store import address, connection, tiers
 from outrider.store.redis import RedisStore
+from outrider.store.sketches import SketchStore
 
 if TYPE_CHECKING:
     import redis
 
     from outrider.settings import Settings
+    from outrider.store.tiers import Tiers
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Context:
     redis_url: str
     redis: redis.Redis
     store: RedisStore
+    tiers: Tiers
+    sketches: SketchStore
     clock: Clock = SYSTEM
 
     def tick(self) -> int:
@@ -37,10 +41,11 @@ class Context:
 def build(settings: Settings, url: str, clock: Clock = SYSTEM) -> Context:
     """Return a context over one Redis connection pool."""
     client = connection.connect(url)
-    store = RedisStore(
-        url, interval_s=settings.interval_s, retention_s=settings.retention_s, client=client
-    )
-    return Context(settings, url, client, store, clock)
+    kept = settings.retention
+    store = RedisStore(url, interval_s=settings.interval_s, retention_s=kept.raw, client=client)
+    stores = tiers.of_redis(store, kept, url=url, client=client)
+    sketches = SketchStore(client, interval_s=settings.interval_s, retention=kept)
+    return Context(settings, url, client, store, stores, sketches, clock)
 
 
 @functools.cache

@@ -1,47 +1,73 @@
-"""Housekeeping of stored series: compress hours that are over, roll up, forget what is too old."""
+"""Housekeeping of stored series: seal and roll up what is over, forget what is too old."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import shared_task
 
-from outrider.store import rollups
+from outrider.errors import BadArgument
+from outrider.store import upkeep
 from outrider.tasks import context
 from outrider.tasks.base import OutriderTask
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-@shared_task(name="outrider.maintain.seal", base=OutriderTask, time_limit=120)
+    from outrider.tasks.context import Context
+
+HEALED_S = 6 * 3600.0
+
+
+@shared_task(name="outrider.maintain.seal", base=OutriderTask, time_limit=upkeep.TIME_LIMIT_S)
 def seal() -> dict[str, Any]:
-    """Compress the hours that are over, on every host. Safe to run twice."""
+    """Compress what is over and roll it up into five minutes and hours, on every host.
+
+    Safe to run twice and at the same time: a host that another worker is at is left to it.
+    """
     ctx = context.current()
     now_s = ctx.clock.now()
-    summaries = rollups.target(ctx.redis_url, client=ctx.redis)
-    sealed = {
-        host: ctx.store.seal(host, now_s) + summaries.seal(host, now_s)
-        for host in ctx.store.hosts()
-    }
-    return {"sealed": sealed}
+    return _on_every_host(ctx, lambda host: upkeep.seal(ctx.tiers, ctx.sketches, host, now_s))
 
 
-@shared_task(name="outrider.maintain.rollup", base=OutriderTask, time_limit=120)
-def rollup() -> dict[str, Any]:
-    """Summarise the five minutes that are over, on every host. Safe to run twice."""
+@shared_task(name="outrider.maintain.rollup", base=OutriderTask, time_limit=upkeep.TIME_LIMIT_S)
+def rollup(since_s: float = HEALED_S) -> dict[str, Any]:
+    """Make roll-ups of the last ``since_s`` seconds that are missing, on every host.
+
+    Sealing makes them already; this mends what a server lost that was set back to an older state,
+    and rolls up early. Safe to run twice.
+    """
     ctx = context.current()
-    target = rollups.target(ctx.redis_url, client=ctx.redis)
+    if not 0 < since_s <= ctx.settings.retention.raw:
+        raise BadArgument(
+            f"outrider.maintain.rollup: since_s = {since_s}; expected more than 0 and at most "
+            f"retention.raw ({ctx.settings.retention.raw:.0f}): there are no older raw rows."
+        )
     now_s = ctx.clock.now()
-    hosts = ctx.store.hosts()
-    return {"rows": {host: rollups.advance(ctx.store, target, host, now_s) for host in hosts}}
+    return _on_every_host(
+        ctx,
+        lambda host: upkeep.heal(ctx.tiers, ctx.sketches, host, now_s, since_s=now_s - since_s),
+    )
 
 
-@shared_task(name="outrider.maintain.expire", base=OutriderTask, time_limit=120)
+@shared_task(name="outrider.maintain.expire", base=OutriderTask, time_limit=upkeep.TIME_LIMIT_S)
 def expire() -> dict[str, Any]:
-    """Forget hours beyond the retention, on every host. Safe to run twice."""
+    """Forget what is older than its tier is kept, on every host. Safe to run twice."""
     ctx = context.current()
-    now_s, summaries = ctx.clock.now(), rollups.target(ctx.redis_url, client=ctx.redis)
-    forgotten = {
-        host: ctx.store.expire(host, now_s - ctx.settings.retention_s)
-        + summaries.expire(host, now_s - rollups.KEPT_S)
-        for host in ctx.store.hosts()
-    }
-    return {"forgotten": forgotten}
+    now_s, kept = ctx.clock.now(), ctx.settings.retention
+    return _on_every_host(
+        ctx, lambda host: upkeep.expire(ctx.tiers, ctx.sketches, kept, host, now_s)
+    )
+
+
+def _on_every_host(ctx: Context, work: Callable[[str], dict[str, int]]) -> dict[str, Any]:
+    """Return counts by host, and which hosts another worker is at."""
+    done: dict[str, Any] = {}
+    busy = []
+    for host in upkeep.hosts(ctx.tiers):
+        with upkeep.locked(ctx.redis, host) as ours:
+            if ours:
+                done[host] = work(host)
+            else:
+                busy.append(host)
+    return {"hosts": done, "busy": busy}

@@ -10,7 +10,14 @@
 | ``or:ts:{host}:schemas`` | hash: schema id -> series names, compressed |
 | ``or:ts:{host}:forgotten`` | up to when rows were forgotten; older ones are refused |
 | ``or:ts:hosts`` | set: hosts that have rows |
-| ``or:ts5m:...`` | the same, for the five-minute summaries |
+| ``or:ts5m:...`` | as ``or:ts``: the five-minute roll-ups |
+| ``or:ts1h:...`` | as ``or:ts``: the hourly roll-ups |
+| ``or:sk:{host}:{chunk}`` | hash: a tick's start -> sketches of all timings (an hour of them) |
+| ``or:sk:{host}:{chunk}:sealed`` | hash: timing -> its sketches of that hour, compressed |
+| ``or:sk:{host}:chunks`` | sorted set: the hours that have sketches |
+| ``or:sk5m:...`` | as ``or:sk``: sketches of five minutes, a day of them together |
+| ``or:sk1h:...`` | as ``or:sk``: sketches of an hour, 30 days of them together |
+| ``or:upkeep:{host}`` | who seals and rolls up a host now, for two minutes at most |
 | ``or:report:{host}`` | JSON: the newest analysis |
 | ``or:bots:{host}`` | JSON: the supervisor's word on every bot, at the last tick |
 | ``or:baseline:{host}`` | JSON: what is normal for each series |
@@ -51,6 +58,8 @@ from __future__ import annotations
 HOSTS = "or:hosts"
 SERIES = "or:ts"
 SUMMARIES = "or:ts5m"
+HOURS = "or:ts1h"
+SKETCHES, SKETCHES_5M, SKETCHES_1H = "or:sk", "or:sk5m", "or:sk1h"
 HISTORY = "or:alerts:history"
 OUTBOX = "or:alerts:outbox"
 NOTIFICATIONS = "or:alerts:log"
@@ -139,6 +148,11 @@ def told(transition: str) -> str:
 def validation(run: str) -> str:
     """Return the key of a validation report."""
     return f"or:validation:{run}"
+
+
+def upkeep(host: str) -> str:
+    """Return the key of who seals and rolls up a host now."""
+    return f"or:upkeep:{host}"
 
 
 def tuning(what: str) -> str:

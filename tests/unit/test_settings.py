@@ -73,12 +73,14 @@ def test_a_named_file_that_is_missing_is_a_mistake(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_environment_counts_above_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = written("interval_s = 2\nretention_s = '1h'\n[dashboard]\nport = 1000\nenabled = false")
+    path = written(
+        "interval_s = 2\n[retention]\nraw = '1h'\n[dashboard]\nport = 1000\nenabled = false"
+    )
     monkeypatch.setenv("OUTRIDER_INTERVAL_S", "5s")
     monkeypatch.setenv("OUTRIDER_DASHBOARD__PORT", "2000")
     found = settings.load(path)
 
-    assert (found.interval_s, found.retention_s) == (5.0, 3600.0)
+    assert (found.interval_s, found.retention.raw) == (5.0, 3600.0)
     assert (found.dashboard.port, found.dashboard.enabled) == (2000, False)
 
 
@@ -360,3 +362,33 @@ def test_a_deep_data_folder_gets_its_sockets_where_their_path_fits(
     with socket.socket(socket.AF_UNIX) as probe, pytest.raises(FileNotFoundError):
         probe.bind(path)  # too long a path would be "AF_UNIX path too long"
     assert path != str(settings.Settings(data_dir=tmp_path / f"{folder}y").run_dir())
+
+
+def test_how_long_each_tier_is_kept_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written("[retention]\nraw = '12h'\nhours = '2d'")
+    monkeypatch.setenv("OUTRIDER_RETENTION__FIVE_MINUTES", "1d")
+    kept = settings.load(path).retention
+
+    assert (kept.raw, kept.five_minutes, kept.hours) == (43_200.0, 86_400.0, 172_800.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("raw = '10s'", "retention.raw = 10.0: Input should be greater than or equal to 3600."),
+        ("raw = '60d'", "retention.five_minutes = 2592000.0: kept for less than raw (60d0h); "),
+        ("hours = '20d'", "retention.hours = '20d': kept for less than five_minutes (30d0h); "),
+        ("hours = '20y'", "retention.hours = '20y': '20y' is not a duration"),
+        ("minutes = '1d'", "retention.minutes: unknown key. Did you mean five_minutes?"),
+    ],
+)
+def test_tiers_that_are_kept_in_the_wrong_order_are_refused(text: str, words: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings.load(written(f"[retention]\n{text}"))
+
+    assert words in str(refused.value)
+
+
+def test_the_former_name_of_the_raw_retention_is_answered_with_the_new_one() -> None:
+    with pytest.raises(SettingsError, match=r"retention_s: unknown key. Did you mean retention\?"):
+        settings.load(written("retention_s = '2d'"))

@@ -20,6 +20,7 @@ _COMMANDS = {
     "bots": ("bots:bots", "List, start, stop and restart bots; read their logs."),
     "run": ("run:run", "Run any task now, with its progress and result."),
     "alerts": ("alerts:alerts", "Show alerts, their history, and who was told."),
+    "metrics": ("metrics:metrics", "List, show and export what was measured."),
     "validate": ("validate:validate", "Measure the running stack against its targets."),
     "config": ("config:config", "Show and check the settings."),
     "doctor": ("doctor:doctor", "Find what is wrong with this installation."),

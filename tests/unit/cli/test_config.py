@@ -96,3 +96,25 @@ def test_settings_as_json_can_be_read(folder: Path, outrider: Outrider) -> None:
     assert shown["interval_s"] == 10.0
     assert shown["bots"]["canary"]["instances"] == 2
     assert set(shown["bots"]["canary"]["env"]) == {"TOKEN", "MODE"}
+
+
+def test_the_memory_of_all_series_is_predicted(folder: Path, outrider: Outrider) -> None:
+    (folder / "outrider.toml").write_text("[retention]\nraw = '4d'\n")
+    said = outrider("config", "show", "--series", "1000")
+    found = json.loads(outrider("config", "show", "--series", "1000", "--json").stdout)
+
+    predicted = found["predicted_memory"]
+    assert predicted["series"] == 1000
+    assert predicted["total_bytes"] == sum(predicted["bytes"].values())
+    assert "predicted memory of 1,000 series over the retention: " in said.stdout
+    assert "5m 20.0 MiB" in said.stdout
+
+
+def test_without_a_number_series_are_counted_from_the_settings(
+    folder: Path, outrider: Outrider
+) -> None:
+    alone = json.loads(outrider("config", "show", "--json").stdout)["predicted_memory"]["series"]
+    (folder / "outrider.toml").write_text(GOOD)
+
+    found = json.loads(outrider("config", "show", "--json").stdout)["predicted_memory"]["series"]
+    assert found > alone > 0

@@ -78,11 +78,22 @@ def collect_host(host: str | None = None, tick: int | None = None) -> dict[str, 
             snapshot=functools.cache(lambda: _snapshot(ctx)),
             loose=lambda: _loose_frames(ctx, now_s),
         )
-    stored = ctx.store.append(ctx.settings.host, tick, values)
+        stored = ctx.store.append(ctx.settings.host, tick, values)
+        _keep_sketches(ctx, tick)
     gaps.fill(
         ctx.redis, ctx.store, ctx.settings.host, interval_s=ctx.settings.interval_s, now_s=now_s
     )
     return {"host": ctx.settings.host, "tick": tick, "series": len(values), "stored": stored}
+
+
+def _keep_sketches(ctx: Context, tick: int) -> None:
+    """Store the histograms of this tick's timings; those that were not are in the next tick's."""
+    sketches, kept = _host_row().sketches(), False
+    try:
+        kept = not sketches or ctx.sketches.append(ctx.settings.host, tick, sketches)
+    finally:
+        if not kept:
+            _host_row().give_back(sketches)
 
 
 # Collectors remember the last sample; two threads of one worker must not share a delta.

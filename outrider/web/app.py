@@ -17,7 +17,8 @@ from starlette.staticfiles import StaticFiles
 
 from outrider.errors import BadArgument
 from outrider.metrics import celery_exporter
-from outrider.store import connection
+from outrider.settings import Retention
+from outrider.store import connection, tiers
 from outrider.store.redis import RedisStore
 from outrider.web import access
 from outrider.web.exposition import Other
@@ -42,8 +43,9 @@ def create_app(
         BadArgument: the token is too short.
     """
     client = connection.connect(redis_url)
+    raw = RedisStore(redis_url, interval_s=interval_s, client=client)
     source = Source(
-        RedisStore(redis_url, interval_s=interval_s, client=client),
+        tiers.of_redis(raw, Retention(), client=client),  # it reads, and forgets nothing
         client,
         address=connection.without_password(redis_url),
         others=(Other("celery", lambda: celery_exporter.samples(client)),),

@@ -15,14 +15,19 @@ import numpy as np
 from outrider.errors import BadArgument
 from outrider.metrics import catalog
 from outrider.samples import is_counter
-from outrider.store import keys
+from outrider.store import keys, query
 from outrider.web import recent, records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from outrider.store.base import SeriesStore
-    from outrider.web.history import Band, Floats, Query
+    from outrider.store.query import Band
+    from outrider.store.tiers import Tiers
+
+    Floats = NDArray[np.float64]
 
 MOST_LISTED = 300
 MOST_POINTS = 2000
@@ -58,15 +63,13 @@ def listing(store: SeriesStore, asked: Mapping[str, str], now_s: float) -> dict[
     }
 
 
-def over(
-    store: SeriesStore, query: Query, asked: Mapping[str, str], now_s: float
-) -> dict[str, Any]:
+def over(tiers: Tiers, asked: Mapping[str, str], now_s: float) -> dict[str, Any]:
     """Return a series over a range; of a counter, how fast it grew. None where nothing is known.
 
     Raises:
         BadArgument: a field is missing or not what it takes.
     """
-    host, name = _host(asked, _hosts(store)), _text(asked, "series")
+    host, name = _host(asked, _hosts(tiers.raw)), _text(asked, "series")
     if not name:
         raise BadArgument("series is missing; name one, such as series=host.cpu.used_ratio.")
     end_s = _number(asked, "end", now_s)
@@ -76,9 +79,11 @@ def over(
     points = _number(asked, "points", _DEFAULT_POINTS)
     if not 2 <= points <= MOST_POINTS or points != int(points):  # noqa: PLR2004 - a line has two ends
         raise BadArgument(f"points = {points:g} must be a whole number from 2 to {MOST_POINTS}.")
-    band = query(host, name, start_s, end_s, int(points))
+    band = query.query(tiers, host, name, start_s, end_s, int(points))
     times_s, *columns = _with_gaps(band)
     low, high, mean, last = columns
+    if is_counter(name):  # its last value is a total, and the page shows how fast it grows
+        last = mean
     return {
         "host": host, "series": name, **_about(name),
         "start_s": start_s, "end_s": end_s, "step_s": band.step_s, "tier": band.tier,

@@ -6,7 +6,6 @@ Every call blocks and belongs in a thread. Without Redis the last known state is
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import redis
 
 from outrider.clock import SYSTEM, tick_at
 from outrider.store import keys
-from outrider.web import health, history, records, series, view
+from outrider.web import health, records, series, view
 from outrider.web.exposition import Exposition
 from outrider.web.verdict import Verdict
 
@@ -24,9 +23,8 @@ if TYPE_CHECKING:
 
     from outrider.clock import Clock
     from outrider.samples import Row
-    from outrider.store.base import SeriesStore
+    from outrider.store.tiers import Tiers
     from outrider.web.exposition import Other
-    from outrider.web.history import Query
 
 logger = logging.getLogger(__name__)
 
@@ -42,20 +40,19 @@ class Source:
 
     def __init__(
         self,
-        store: SeriesStore,
+        tiers: Tiers,
         client: redis.Redis,
         *,
         address: str,
         clock: Clock = SYSTEM,
         others: Sequence[Other] = (),
-        query: Query | None = None,
     ) -> None:
-        self.store = store
+        self.tiers = tiers
+        self.store = tiers.raw
         self.client = client
         self.address = address
         self.clock = clock
         self.others = others
-        self._query = query or functools.partial(history.query, store)
         self.exposition = Exposition()
         self._lock = threading.Lock()
         self._known: dict[str, Any] | None = None
@@ -110,7 +107,7 @@ class Source:
 
     def over(self, asked: Mapping[str, str]) -> dict[str, Any]:
         """Return one series over a range. Raises BadArgument, redis.RedisError."""
-        return series.over(self.store, self._query, asked, self.clock.now())
+        return series.over(self.tiers, asked, self.clock.now())
 
     def problem(self, error: Exception) -> str:
         """Return what people read when an answer can't be had."""

@@ -14,6 +14,7 @@ from outrider.metrics import catalog, series
 from outrider.samples import Row
 from outrider.store import keys
 from outrider.store.memory import MemoryStore
+from outrider.store.tiers import Tiers
 from outrider.web.app import assemble
 from outrider.web.source import Source
 
@@ -121,6 +122,9 @@ class Fleet:
         self.now_s = NOW_S
         self.shelf = Shelf()
         self.store = MemoryStore(interval_s=10.0)
+        self.tiers = Tiers(
+            self.store, MemoryStore(interval_s=300.0), MemoryStore(interval_s=3600.0)
+        )
 
     def now(self) -> float:
         return self.now_s
@@ -166,7 +170,7 @@ class Fleet:
 
     def source(self) -> Source:
         client: Any = self.shelf
-        return Source(self.store, client, address="redis://***@db:6379/0", clock=self)
+        return Source(self.tiers, client, address="redis://***@db:6379/0", clock=self)
 
 
 class Visitor:

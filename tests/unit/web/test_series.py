@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from outrider.store import keys
-from outrider.web.history import RawBand
-from outrider.web.source import Source
+from outrider.web import series
 from tests.unit.web.conftest import NOW_S, Fleet
 
 if TYPE_CHECKING:
@@ -91,8 +90,8 @@ def test_a_series_comes_as_band_and_figures(measured: Fleet, owner: Visitor) -> 
     del measured
     at = f"start={LATEST_S - 30}&end={LATEST_S + 10}&points=10"
     answer = owner.get(f"/api/query?host=alpha&series=host.cpu.used_ratio&{at}").json()
-    assert answer["times_s"] == [LATEST_S + step for step in (-30, -20, -10, 0)]
-    assert answer["mean"] == answer["high"] == [None, 0.1, 0.2, 0.3]
+    assert answer["times_s"] == [LATEST_S + step for step in (-20, -10, 0)]
+    assert answer["mean"] == answer["high"] == [0.1, 0.2, 0.3]
     assert (answer["least"], answer["average"], answer["greatest"]) == (0.1, 0.2, 0.3)
     assert (answer["newest"], answer["unit"], answer["tier"]) == (0.3, "ratio", "raw")
 
@@ -145,23 +144,16 @@ def test_with_redis_away_the_answer_says_so(
     assert "does not answer" in answer.json()["error"]
 
 
-def test_another_query_may_answer_and_its_missing_steps_are_drawn_as_gaps(fleet: Fleet) -> None:
-    import numpy as np
-
+def test_a_long_range_comes_from_roll_ups_and_missing_steps_are_drawn_as_gaps(fleet: Fleet) -> None:
     fleet.series("alpha", {"host.load.1m": 1.0})
-    asked: list[tuple[Any, ...]] = []
+    for tick, load in ((0, 1.0), (1, 2.0), (4, 3.0)):
+        summed = {"min": load, "max": load, "sum": load, "count": 1.0, "last": load}
+        row = {f"host.load.1m|{what}": number for what, number in summed.items()}
+        fleet.tiers.five_minutes.append("alpha", tick, row)
 
-    def query(*given: Any) -> RawBand:
-        asked.append(given)
-        values = np.array([1.0, 2.0, 3.0])
-        times_s = np.array([0.0, 300.0, 1200.0])
-        return RawBand(times_s, values, values, values, values, step_s=300.0, tier="5m")
-
-    client: Any = fleet.shelf
-    source = Source(fleet.store, client, address="x", clock=fleet, query=query)
     given = {"host": "alpha", "series": "host.load.1m", "start": "0", "end": "1500", "points": "5"}
-    answer = source.over(given)
-    assert asked == [("alpha", "host.load.1m", 0.0, 1500.0, 5)]
+    answer = series.over(fleet.tiers, given, NOW_S)
+
     assert answer["times_s"] == [0.0, 300.0, 600.0, 1200.0]
     assert answer["mean"] == [1.0, 2.0, None, 3.0]
     assert (answer["tier"], answer["newest"]) == ("5m", 3.0)

@@ -15,7 +15,7 @@ import re
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from outrider.errors import BadArgument
 from outrider.samples import BOT_NAME
@@ -23,6 +23,7 @@ from outrider.samples import BOT_NAME
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+T = TypeVar("T")
 FLUSH_S = 1.0
 # A kernel queues ten datagrams a socket (net.unix.max_dgram_qlen), fewer than a fleet has bots: the
 # sending thread waits for room and tries again. Nothing that the bot calls does.
@@ -122,6 +123,12 @@ class Bot:
     def add_source(self, source: Callable[[], Mapping[str, float]]) -> None:
         """Ask ``source`` for gauges before each frame; pools and caches report this way."""
         self._sources.append(source)
+
+    def instrument(self, thing: T) -> T:
+        """Measure a framework, client, engine or app for this bot; see ``outrider.instrument``."""
+        from outrider.sdk.instrument import instrument
+
+        return instrument(thing, bot=self)
 
     def flush(self) -> None:
         """Send a frame now. Does not wait and does not raise."""

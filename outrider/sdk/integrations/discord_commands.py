@@ -1,0 +1,101 @@
+"""discord.py: application commands, views and modals, which have no door in the client.
+
+Their classes are watched once for the process, whichever client asks first, and record for the
+clients that are instrumented; others are passed through.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from discord.app_commands import Command, ContextMenu
+from discord.ui import Modal
+from discord.ui.view import BaseView
+
+from outrider.sdk.integrations.meter import is_watched, now, watched_async
+
+if TYPE_CHECKING:
+    from outrider.sdk.integrations.meter import Call, Meter
+    from outrider.sdk.integrations.updates import Updates
+
+_CLIENTS: weakref.WeakKeyDictionary[Any, tuple[Updates, Meter]] = weakref.WeakKeyDictionary()
+
+
+def watch(client: Any, updates: Updates, meter: Meter) -> None:
+    """Record what belongs to this client from now on."""
+    _CLIENTS[client] = updates, meter
+    if is_watched(Command._do_call):  # noqa: SLF001 - what every kind of command goes through
+        return
+    for kind, method in ((Command, "_do_call"), (ContextMenu, "_invoke")):
+        setattr(kind, method, watched_async(getattr(kind, method), _on_command))
+    for view in (BaseView, Modal):  # each has its own
+        setattr(view, "_scheduled_task", _scheduled(view._scheduled_task))  # noqa: B010, SLF001
+
+
+def original(error: BaseException) -> BaseException:
+    """Return what a command raised, out of the error that discord.py wraps it in."""
+    inner: BaseException = getattr(error, "original", error)
+    return inner
+
+
+def _on_command(call: Call, start: float, error: BaseException | None, _result: Any) -> None:
+    command, told = call.args[0], call.args[1]  # an Interaction, or the Context of a hybrid
+    found = _of(told)
+    if found is None:
+        return
+    updates, _ = found
+    updates.handled(updates.handler(command.callback), start, error)
+    if error is not None:
+        updates.failed(original(error))
+
+
+def _scheduled(run: Any) -> Any:
+    async def measured(self: Any, *args: Any) -> Any:
+        found = _found(args)
+        if found is None:
+            return await run(self, *args)
+        updates, meter = found
+        meter.guard(_watch_errors)(self, updates)
+        name, start = updates.handler(_callback(self, args)), now()
+        updates.in_flight += 1
+        try:
+            return await run(self, *args)
+        finally:
+            updates.in_flight -= 1
+            updates.handled(name, start)
+
+    return measured
+
+
+def _watch_errors(view: Any, updates: Updates) -> None:
+    """Look at ``on_error``: a view keeps what its callbacks raise, and gives it that."""
+    on_error = view.on_error
+    if is_watched(on_error):
+        return
+
+    async def measured(interaction: Any, error: Exception, *item: Any) -> None:
+        updates.broken(updates.handler(_callback(view, item)))
+        updates.failed(error)
+        await on_error(interaction, error, *item)
+
+    measured.outrider = True  # type: ignore[attr-defined]
+    view.on_error = measured
+
+
+def _callback(view: Any, args: tuple[Any, ...]) -> Any:
+    """Return what runs: a modal's ``on_submit``, or the callback of the item that was used."""
+    if isinstance(view, Modal) or not args:
+        return type(view).on_submit
+    callback = args[0].callback  # written in the view, it is wrapped; in the item, it is not
+    return getattr(callback, "callback", callback)
+
+
+def _found(args: tuple[Any, ...]) -> tuple[Updates, Meter] | None:
+    return next((found for told in args[:2] if (found := _of(told)) is not None), None)
+
+
+def _of(told: Any) -> tuple[Updates, Meter] | None:
+    """Return who measures for the client that an Interaction or a Context belongs to."""
+    client = getattr(told, "bot", None) or getattr(told, "client", None)
+    return None if client is None else _CLIENTS.get(client)

@@ -19,6 +19,8 @@ PATIENCE_S = 30.0
 class Recorder:
     """The methods of ``outrider.Bot`` that integrations may use, and no others."""
 
+    name = "canary"
+
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
         self.timings: dict[str, list[float]] = defaultdict(list)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from celery import bootsteps
 from celery.exceptions import Ignore, Reject, Retry
 
-from outrider.sdk.integrations.meter import Names
+from outrider.sdk.integrations.meter import Names, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,21 +84,29 @@ class Tasks:
     def _listening(self, args: Any, options: dict[str, Any]) -> None:
         """Hear of a task's beginning and end, before Celery does."""
         name, _id, request = args[:3]
+        begun: list[float] = []
         for way, look in (
-            ("accept_callback", lambda *_told: self._accepted(request)),
-            ("callback", lambda told: self._done(name, *told)),
+            ("accept_callback", lambda *_told: self._accepted(request, begun)),
+            ("callback", lambda told: self._done(name, begun, *told)),
             ("error_callback", lambda told, *_more: self._lost(name, told.exception)),
         ):
             if options.get(way) is not None:
                 options[way] = _both(look, options[way])
 
-    def _waited(self, request: dict[str, Any]) -> None:
+    def _waited(self, request: dict[str, Any], begun: list[float]) -> None:
+        begun.append(now())
         due_s = due(request)
         if due_s is not None:
             self._meter.observe("celery.queue_wait", max(0.0, time.time() - due_s))
 
-    def _ran(self, name: str, failed: bool, returned: Any, seconds: float) -> None:  # noqa: FBT001
-        self._meter.observe(self._names(name), seconds)
+    def _ran(
+        self, name: str, begun: list[float], failed: int, returned: Any, ran_s: float | None
+    ) -> None:
+        """Record a run. Celery times only those that succeed; others are timed from here."""
+        if ran_s is None and begun:
+            ran_s = now() - begun[0]
+        if ran_s is not None:
+            self._meter.observe(self._names(name), ran_s)
         if failed:
             self._failed(name, returned.exception)
 

@@ -170,7 +170,7 @@ def _method(method: str, path: str) -> str:
     >>> _method("POST", "/channels/{channel_id}/messages")
     'POST_channels_messages'
     """
-    parts = [part for part in path.split("/") if part and not part.startswith("{")]
+    parts = [part.lstrip("@") for part in path.split("/") if part and not part.startswith("{")]
     return "_".join([method, *parts])
 
 

@@ -192,7 +192,11 @@ def test_every_bot_works_and_stops_when_told_to(fleet: Running) -> None:
     assert header == "symbol,start_s,open,high,low,close,rsi"
     assert lines
 
-    assert fleet.frames["canary"].timings["handle_update"][0] > 0
+    for name in ("canary", "ledger"):
+        assert fleet.frames[name].timings["handle_update"][0] > 0
+        fleet.until(lambda name=name: "api.sendMessage" in fleet.frames[name].timings, "answers")
+        assert "updates.backlog" in fleet.frames[name].gauges
+        assert fleet.counted(name, "instrument.errors") == 0
     fleet.until(lambda: fleet.gauge("canary", "db.queries_total"), "canary using the database")
     fleet.until(lambda: fleet.gauge("ledger", "cache.months.loads_total"), "ledger using the cache")
     fleet.until(

@@ -157,6 +157,8 @@ def test_a_dispatcher_tells_of_updates_handlers_and_calls(
         "handler.too_bad": 1, lambdas[0]: 1,
     }  # fmt: skip
     assert recorder.counted("handler") == {"handler.broken.errors": 1}
+    assert recorder.timed("handle_update") == {"handle_update": 4}
+    assert recorder.counted("handle_update") == {"handle_update.errors": 1}
     assert recorder.counted("errors") == {"errors.ValueError": 1}
     assert recorder.timed("updates") == {"updates.age": 4}
     assert all(0 <= age < 5 for age in recorder.timings["updates.age"])
@@ -366,6 +368,8 @@ def test_an_application_tells_of_updates_handlers_jobs_and_calls(
     }  # fmt: skip
     assert recorder.counted("handler") == {"handler.broken.errors": 1, f"{lambdas[0]}.errors": 1}
     assert recorder.counted("errors") == {"errors.LookupError": 2}
+    assert recorder.timed("handle_update") == {"handle_update": 5}
+    assert recorder.counted("handle_update") == {"handle_update.errors": 1}  # not the job's
     assert caught == ["because", "because"]
     assert recorder.timed("updates") == {"updates.age": 5}
     calls = recorder.timed("api")

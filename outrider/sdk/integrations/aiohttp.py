@@ -26,8 +26,7 @@ def attach(session: Any, meter: Meter) -> None:
 
     def end(context: Any, told: Any) -> None:
         response = told.response
-        retry_after = response.headers.get("Retry-After")
-        http.answered(*context.asked, context.start, response.status, retry_after)
+        http.answered(*context.asked, context.start, response.status, response.headers)
         if response.content_length:
             http.received(context.asked[1], response.content_length)
 

@@ -86,7 +86,7 @@ def _attach_events(client: Any, updates: Updates, meter: Meter) -> None:
         if event in _OWN or event in _TWINS or event.startswith(_OWN_KINDS):
             return
         sent = discord.utils.snowflake_time(args[0].id) if event in _AGED else None
-        updates.arrived(event.removeprefix("raw_"), sent and sent.timestamp())
+        updates.arrived(event.removeprefix("raw_"), sent.timestamp() if sent else None)
 
     arrived = meter.guard(look)
 
@@ -95,8 +95,7 @@ def _attach_events(client: Any, updates: Updates, meter: Meter) -> None:
         dispatch(event, *args, **kwargs)
 
     async def run(listener: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        start, name = now(), updates.handler(listener)
-        updates.in_flight += 1
+        start, name = updates.begin(), updates.handler(listener)
         try:
             await listener(*args, **kwargs)
         except BaseException as error:
@@ -104,7 +103,7 @@ def _attach_events(client: Any, updates: Updates, meter: Meter) -> None:
             updates.failed(error)
             raise
         finally:
-            updates.in_flight -= 1
+            updates.end(start)
         updates.handled(name, start)
 
     def measured_schedule(listener: Any, event_name: str, *args: Any, **kwargs: Any) -> Any:

@@ -13,10 +13,10 @@ from discord.app_commands import Command, ContextMenu
 from discord.ui import Modal
 from discord.ui.view import BaseView
 
-from outrider.sdk.integrations.meter import is_watched, now, watched_async
+from outrider.sdk.integrations.meter import is_watched
 
 if TYPE_CHECKING:
-    from outrider.sdk.integrations.meter import Call, Meter
+    from outrider.sdk.integrations.meter import Meter
     from outrider.sdk.integrations.updates import Updates
 
 _CLIENTS: weakref.WeakKeyDictionary[Any, tuple[Updates, Meter]] = weakref.WeakKeyDictionary()
@@ -28,7 +28,7 @@ def watch(client: Any, updates: Updates, meter: Meter) -> None:
     if is_watched(Command._do_call):  # noqa: SLF001 - what every kind of command goes through
         return
     for kind, method in ((Command, "_do_call"), (ContextMenu, "_invoke")):
-        setattr(kind, method, watched_async(getattr(kind, method), _on_command))
+        setattr(kind, method, _commanded(getattr(kind, method)))
     for view in (BaseView, Modal):  # each has its own
         setattr(view, "_scheduled_task", _scheduled(view._scheduled_task))  # noqa: B010, SLF001
 
@@ -39,15 +39,26 @@ def original(error: BaseException) -> BaseException:
     return inner
 
 
-def _on_command(call: Call, start: float, error: BaseException | None, _result: Any) -> None:
-    command, told = call.args[0], call.args[1]  # an Interaction, or the Context of a hybrid
-    found = _of(told)
-    if found is None:
-        return
-    updates, _ = found
-    updates.handled(updates.handler(command.callback), start, error)
-    if error is not None:
-        updates.failed(original(error))
+def _commanded(run: Any) -> Any:
+    async def measured(self: Any, told: Any, *args: Any) -> Any:
+        found = _of(told)  # of an Interaction, or the Context of a hybrid command
+        if found is None:
+            return await run(self, told, *args)
+        updates, _ = found
+        name, start = updates.handler(self.callback), updates.begin()
+        try:
+            result = await run(self, told, *args)
+        except BaseException as error:
+            updates.handled(name, start, error)
+            updates.failed(original(error))
+            raise
+        finally:
+            updates.end(start)
+        updates.handled(name, start)
+        return result
+
+    measured.outrider = True  # type: ignore[attr-defined]
+    return measured
 
 
 def _scheduled(run: Any) -> Any:
@@ -57,12 +68,11 @@ def _scheduled(run: Any) -> Any:
             return await run(self, *args)
         updates, meter = found
         meter.guard(_watch_errors)(self, updates)
-        name, start = updates.handler(_callback(self, args)), now()
-        updates.in_flight += 1
+        name, start = updates.handler(_callback(self, args)), updates.begin()
         try:
             return await run(self, *args)
         finally:
-            updates.in_flight -= 1
+            updates.end(start)
             updates.handled(name, start)
 
     return measured

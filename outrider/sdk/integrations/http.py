@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from outrider.sdk.integrations.meter import Names, now, was_cancelled
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from outrider.sdk.integrations.meter import Meter
 
 MOST_HOSTS = 16
@@ -35,13 +37,13 @@ class Http:
         self.received = meter.guard(self._received)
 
     def _answered(
-        self, method: str, host: str, start: float, status: int, retry_after: str | None = None
+        self, method: str, host: str, start: float, status: int, headers: Mapping[str, str]
     ) -> None:
         name = self._timed(method, host, start)
         self._meter.count(f"{name}.status.{status // 100}xx")
         if status == TOO_MANY_REQUESTS:
             self._meter.count(f"{name}.limited")
-            wait_s = seconds(retry_after, time.time())
+            wait_s = seconds(headers.get("Retry-After"), time.time())
             if wait_s is not None:
                 self._meter.observe(f"{name}.wait", wait_s)
 
@@ -64,7 +66,7 @@ class Http:
         return name
 
     def _name(self, host: str) -> str:
-        return self._hosts(host.replace(".", "_").replace(":", "_"))
+        return self._hosts(host.replace(".", "_"))
 
 
 def seconds(retry_after: str | None, now_s: float) -> float | None:

@@ -24,8 +24,7 @@ def attach(client: Any, meter: Meter) -> None:
         if error is not None:
             http.failed(method, host, start, error)
             return
-        retry_after = response.headers.get("retry-after")
-        http.answered(method, host, start, response.status_code, retry_after)
+        http.answered(method, host, start, response.status_code, response.headers)
         if response.is_stream_consumed:
             http.received(host, response.num_bytes_downloaded)
 

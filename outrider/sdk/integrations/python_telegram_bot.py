@@ -87,16 +87,16 @@ def _attach_application(application: Any, meter: Meter, handlers: _Handlers) -> 
 
     async def process_update(self: Any, update: object) -> None:
         arrived(update)
-        updates.in_flight += 1
+        start = updates.begin()
         try:
             await base.process_update(self, update)
         finally:
-            updates.in_flight -= 1
+            updates.end(start)
 
     async def process_error(
         self: Any, update: object, error: Exception, *args: Any, **kwargs: Any
     ) -> bool:
-        updates.failed(error)
+        updates.failed(error, in_update=update is not None)  # else a job's
         stopped: bool = await base.process_error(self, update, error, *args, **kwargs)
         return stopped
 

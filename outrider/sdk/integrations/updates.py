@@ -1,7 +1,8 @@
 """What all bot frameworks have: updates that arrive, handlers that run, errors, a backlog.
 
 ``updates`` and ``updates.KIND`` count, ``updates.age`` is how old an update was when it came,
-``handler.NAME`` is how long a handler took; ``handler.NAME.errors``, ``handler.NAME.cancelled`` and
+``handle_update`` is how long one took with all that belongs to it, ``handler.NAME`` how long one of
+its handlers; ``handle_update.errors``, ``handler.NAME.errors``, ``handler.NAME.cancelled`` and
 ``errors.TYPE`` count. ``updates.in_flight`` are being handled, ``updates.backlog`` wait.
 """
 
@@ -30,8 +31,8 @@ class Updates:
         self._handlers = Names("handler", most=MOST_HANDLERS)
         self._errors = Names("errors", most=MOST_ERRORS, ending=0)
         self.in_flight = 0
+        self._observe = meter.guard(meter.observe)
         self.waiting: list[Callable[[], float | None]] = []
-        self.arrived = meter.guard(self._arrived)
         self.handled = meter.guard(self._handled)
         self.failed = meter.guard(self._failed)
         self.broken = meter.guard(self._broken)
@@ -43,6 +44,26 @@ class Updates:
         known = [number for ask in self.waiting if (number := ask()) is not None]
         return values | ({"updates.backlog": float(sum(known))} if known else {})
 
+    def begin(self) -> float:
+        """Tell that an update is being handled from now on; give what this returns to :meth:`end`.
+
+        >>> from outrider.sdk.bot import Bot
+        >>> updates = Updates(Meter(Bot("doctest", transport=lambda _message: True)))
+        >>> start = updates.begin()
+        >>> updates.in_flight
+        1
+        >>> updates.end(start)
+        >>> updates.in_flight
+        0
+        """
+        self.in_flight += 1
+        return now()
+
+    def end(self, start: float) -> None:
+        """Tell that an update was handled, one way or the other."""
+        self.in_flight -= 1
+        self._observe("handle_update", now() - start)
+
     def handler(self, callback: Any) -> str:
         """Return the name of a handler's timing, whatever the handler is. Never raises."""
         try:
@@ -51,7 +72,8 @@ class Updates:
             self._meter.fault(self.handler, fault)
             return self._handlers("unnamed")
 
-    def _arrived(self, kind: str, sent_at_s: float | None = None) -> None:
+    def arrived(self, kind: str, sent_at_s: float | None = None) -> None:
+        """Count an update, and its age when it says when it was sent. Guarded by who calls it."""
         self._meter.count("updates")
         self._meter.count(self._kinds(kind))
         if sent_at_s is not None:
@@ -67,9 +89,11 @@ class Updates:
         """Count a handler's error that its framework kept from whoever timed it."""
         self._meter.count(f"{name}.errors")
 
-    def _failed(self, error: BaseException) -> None:
+    def _failed(self, error: BaseException, *, in_update: bool = True) -> None:
         if not was_cancelled(error):
             self._meter.count(self._errors(type(error).__name__))
+            if in_update:
+                self._meter.count("handle_update.errors")
 
 
 def sent_at_s(content: Any) -> float | None:

@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from outrider.sdk.integrations.api import TOO_MANY_REQUESTS, Api
-from outrider.sdk.integrations.meter import is_watched, now, watched_async
+from outrider.sdk.integrations.meter import given, is_watched, now, watched_async
 from outrider.sdk.integrations.pending import Pending
 from outrider.sdk.integrations.updates import Updates, sent_at_s
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from outrider.sdk.integrations.meter import Call, Meter
+    from outrider.sdk.integrations.meter import Meter
 
     Next = Callable[[Any, dict[str, Any]], Awaitable[Any]]
 
@@ -50,8 +50,10 @@ def attach_session(session: Any, meter: Meter) -> None:
         return
     api = meter.part(Api)
 
-    def look(call: Call, start: float, error: BaseException | None, _result: Any) -> None:
-        method = call.get(1, "method").__api_method__
+    def look(
+        args: Any, kwargs: Any, start: float, error: BaseException | None, _result: Any
+    ) -> None:
+        method = given(args, kwargs, 1, "method").__api_method__
         api.ended(method, start, error)
         code = _CODES.get(type(error).__name__)
         if code is not None:

@@ -25,13 +25,13 @@ from discord.webhook.async_ import async_context
 from outrider.sdk.integrations import discord_commands
 from outrider.sdk.integrations.api import Api
 from outrider.sdk.integrations.http import seconds
-from outrider.sdk.integrations.meter import derived, is_watched, now, watched_async
+from outrider.sdk.integrations.meter import derived, given, is_watched, now, watched_async
 from outrider.sdk.integrations.updates import Updates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from outrider.sdk.integrations.meter import Call, Meter
+    from outrider.sdk.integrations.meter import Meter
 
 # Shorter ones are not waits for a bucket, but the way through an open door.
 SHORTEST_WAIT_S = 0.001
@@ -115,8 +115,10 @@ def _attach_events(client: Any, updates: Updates, meter: Meter) -> None:
 
 
 def _attach_commands(bot: Any, updates: Updates, meter: Meter) -> None:
-    def look(call: Call, start: float, error: BaseException | None, _result: Any) -> None:
-        command = call.get(0, "ctx").command  # of a group, the one below it that ran
+    def look(
+        args: Any, kwargs: Any, start: float, error: BaseException | None, _result: Any
+    ) -> None:
+        command = given(args, kwargs, 0, "ctx").command  # of a group, the one below it that ran
         if command is not None:
             updates.handled(updates.handler(command.callback), start, error)
 
@@ -135,28 +137,37 @@ def _attach_http(http: Any, meter: Meter) -> None:
     http.request = _measured_request(http.request, lambda _session: api)
     adapter = async_context.get()
     if not is_watched(adapter.request):
-        adapter.request = _measured_request(adapter.request, _SESSIONS.get)  # type: ignore[method-assign]
+        adapter.request = _measured_request(adapter.request, _api_of)  # type: ignore[method-assign]
     _attach_buckets(http, api)
     _attach_trace(http, api, meter)
 
 
+def _api_of(session: Any) -> Api | None:
+    return None if session is None else _SESSIONS.get(session)
+
+
 def _measured_request(request: Any, api_of: Callable[[Any], Api | None]) -> Any:
+    def look(method: str, start: float, session: Any, error: BaseException | None) -> None:
+        api = api_of(session)
+        if api is None:
+            return
+        api.ended(method, start, error)
+        # Answers that refuse were seen in the trace, each attempt by itself.
+        if error is not None and not isinstance(error, discord.HTTPException):
+            api.unanswered(error)
+
     async def measured(route: Any, *args: Any, **kwargs: Any) -> Any:
-        method = _method(route.method, route.path)
+        method, session = _method(route.method, route.path), kwargs.get("session")
         token, start = _METHOD.set(method), now()
-        failed: BaseException | None = None
         try:
-            return await request(route, *args, **kwargs)
+            result = await request(route, *args, **kwargs)
         except BaseException as error:
-            failed = error
+            look(method, start, session, error)
             raise
         finally:
             _METHOD.reset(token)
-            api = api_of(kwargs.get("session"))
-            if api is not None:
-                api.ended(method, start, failed)
-                if failed is not None and not isinstance(failed, discord.HTTPException):
-                    api.unanswered(failed)
+        look(method, start, session, None)
+        return result
 
     measured.outrider = True  # type: ignore[attr-defined]
     return measured

@@ -8,18 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from outrider.sdk.integrations.http import Http
-from outrider.sdk.integrations.meter import watched, watched_async
+from outrider.sdk.integrations.meter import given, watched, watched_async
 
 if TYPE_CHECKING:
-    from outrider.sdk.integrations.meter import Call, Meter
+    from outrider.sdk.integrations.meter import Meter
 
 
 def attach(client: Any, meter: Meter) -> None:
     """Measure a client."""
     http = meter.part(Http)
 
-    def look(call: Call, start: float, error: BaseException | None, response: Any) -> None:
-        request = call.get(0, "request")
+    def look(
+        args: Any, kwargs: Any, start: float, error: BaseException | None, response: Any
+    ) -> None:
+        request = given(args, kwargs, 0, "request")
         method, host = request.method, request.url.host
         if error is not None:
             http.failed(method, host, start, error)

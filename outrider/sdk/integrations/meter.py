@@ -10,7 +10,7 @@ import functools
 import logging
 import re
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,25 +135,29 @@ class Meter:
             _LOG.error("%s failed and was left out; the bot goes on", where, exc_info=error)
 
 
-class Call(NamedTuple):
-    """The arguments of a call."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    def get(self, position: int, name: str) -> Any:
-        """Return an argument, whichever way it was given."""
-        return self.args[position] if len(self.args) > position else self.kwargs[name]
-
-
 class Look(Protocol):
-    """Takes a call that ended: what it was, when it began, how it ended. Must not raise."""
+    """Takes a call that ended: its arguments, when it began, how it ended. Must not raise."""
 
     def __call__(
-        self, call: Call, start: float, error: BaseException | None, result: Any, /
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        start: float,
+        error: BaseException | None,
+        result: Any,
+        /,
     ) -> None:
         """Record it."""
         ...
+
+
+def given(args: tuple[Any, ...], kwargs: dict[str, Any], position: int, name: str) -> Any:
+    """Return an argument of a call, whichever way it was given.
+
+    >>> given(("GET",), {}, 0, "method"), given((), {"method": "GET"}, 0, "method")
+    ('GET', 'GET')
+    """
+    return args[position] if len(args) > position else kwargs[name]
 
 
 def watched(function: Callable[..., Any], look: Look) -> Any:
@@ -164,9 +168,9 @@ def watched(function: Callable[..., Any], look: Look) -> Any:
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            look(Call(args, kwargs), start, error, None)
+            look(args, kwargs, start, error, None)
             raise
-        look(Call(args, kwargs), start, None, result)
+        look(args, kwargs, start, None, result)
         return result
 
     measured.outrider = True  # type: ignore[attr-defined]
@@ -181,9 +185,9 @@ def watched_async(function: Callable[..., Any], look: Look) -> Any:
         try:
             result = await function(*args, **kwargs)
         except BaseException as error:
-            look(Call(args, kwargs), start, error, None)
+            look(args, kwargs, start, error, None)
             raise
-        look(Call(args, kwargs), start, None, result)
+        look(args, kwargs, start, None, result)
         return result
 
     measured.outrider = True  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from outrider.sdk.integrations.api import TOO_MANY_REQUESTS, Api
-from outrider.sdk.integrations.meter import is_watched, subclass, watched_async
+from outrider.sdk.integrations.meter import given, is_watched, subclass, watched_async
 from outrider.sdk.integrations.pending import Pending
 from outrider.sdk.integrations.updates import Updates, sent_at_s
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable
 
-    from outrider.sdk.integrations.meter import Call, Meter
+    from outrider.sdk.integrations.meter import Meter
 
 # The names of its refusals, whose codes it does not keep.
 _CODES = {
@@ -72,7 +72,9 @@ class _Handlers:
         updates, stop = self._updates, self._stop
         name = updates.handler(callback)
 
-        def look(_call: Call, start: float, error: BaseException | None, _result: Any) -> None:
+        def look(
+            _args: Any, _kwargs: Any, start: float, error: BaseException | None, _result: Any
+        ) -> None:
             updates.handled(name, start, None if isinstance(error, stop) else error)
 
         return functools.wraps(callback)(watched_async(callback, look))
@@ -150,8 +152,10 @@ def _attach_request(request: Any, meter: Meter) -> None:
     if is_watched(type(request).post):
         return
 
-    def look(call: Call, start: float, error: BaseException | None, _result: Any) -> None:
-        method = call.get(1, "url").rpartition("/")[2]
+    def look(
+        args: Any, kwargs: Any, start: float, error: BaseException | None, _result: Any
+    ) -> None:
+        method = given(args, kwargs, 1, "url").rpartition("/")[2]
         api.ended(method, start, error)
         code = _CODES.get(type(error).__name__)
         if code is not None:

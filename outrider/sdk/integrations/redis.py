@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from outrider.sdk.integrations.meter import Names, derived, watched, watched_async
 
 if TYPE_CHECKING:
-    from outrider.sdk.integrations.meter import Call, Meter
+    from outrider.sdk.integrations.meter import Meter
 
 MOST_COMMANDS = 40
 MOST_ERRORS = 20
@@ -24,12 +24,16 @@ def attach(client: Any, meter: Meter) -> None:
     names = Names("redis", most=MOST_COMMANDS)
     errors = Names("redis.errors", most=MOST_ERRORS, ending=0)
 
-    def on_command(call: Call, start: float, error: BaseException | None, _result: Any) -> None:
-        command = call.args[0]
+    def on_command(
+        args: Any, _kwargs: Any, start: float, error: BaseException | None, _result: Any
+    ) -> None:
+        command = args[0]
         text = command if isinstance(command, str) else bytes(command).decode("ascii", "replace")
         meter.ended(names(text.lower()), start, error, errors)
 
-    def on_pipeline(_call: Call, start: float, error: BaseException | None, _result: Any) -> None:
+    def on_pipeline(
+        _args: Any, _kwargs: Any, start: float, error: BaseException | None, _result: Any
+    ) -> None:
         meter.ended("redis.pipeline", start, error, errors)
 
     look_at_pipeline = meter.guard(on_pipeline)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from outrider.sdk.integrations.meter import (
     Names,
+    given,
     is_watched,
     now,
     subclass,
@@ -21,7 +22,7 @@ from outrider.sdk.integrations.meter import (
 )
 
 if TYPE_CHECKING:
-    from outrider.sdk.integrations.meter import Call, Look, Meter
+    from outrider.sdk.integrations.meter import Look, Meter
 
 MOST_ERRORS = 20
 # The first words of statements worth telling apart; the rest is "other".
@@ -69,8 +70,10 @@ def kind_of(statement: str) -> str:
 def _look(meter: Meter) -> Look:
     errors = Names("db.errors", most=MOST_ERRORS, ending=0)
 
-    def look(call: Call, start: float, error: BaseException | None, _result: Any) -> None:
-        meter.ended(kind_of(call.get(1, "statement")), start, error, errors)
+    def look(
+        args: Any, kwargs: Any, start: float, error: BaseException | None, _result: Any
+    ) -> None:
+        meter.ended(kind_of(given(args, kwargs, 1, "statement")), start, error, errors)
 
     return look
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outrider.sdk.integrations import meter
-from outrider.sdk.integrations.meter import LONGEST, Call, Meter, Names
+from outrider.sdk.integrations.meter import LONGEST, Meter, Names
 from outrider.sdk.integrations.updates import Updates
 from tests.recorder import Recorder
 
@@ -109,9 +109,11 @@ def test_a_look_that_fails_is_counted_and_its_place_logged_once(
 def test_what_is_watched_returns_and_raises_as_it_did() -> None:
     seen: list[tuple[Any, ...]] = []
 
-    def look(call: Call, start: float, error: BaseException | None, result: Any) -> None:
+    def look(
+        args: Any, kwargs: Any, start: float, error: BaseException | None, result: Any
+    ) -> None:
         assert start <= meter.now()
-        seen.append((call.get(0, "x"), type(error), result))
+        seen.append((meter.given(args, kwargs, 0, "x"), type(error), result))
 
     def half(x: int) -> float:
         return 1 / x

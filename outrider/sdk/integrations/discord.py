@@ -194,18 +194,20 @@ def _attach_buckets(http: Any, api: Api) -> None:
             api.waited(method, wait_s)
 
     async def acquire(self: Any) -> None:
-        start = now()
+        start, is_open = now(), self.remaining > 0 or self.is_expired()
         try:
             await Ratelimit.acquire(self)
         finally:
-            waited(start)
+            if not is_open:
+                waited(start)
 
     async def leave(self: Any, *error: Any) -> None:
-        start = now()
+        start, is_open = now(), self.reset_after <= 0
         try:
             await Ratelimit.__aexit__(self, *error)
         finally:
-            waited(start)
+            if not is_open:
+                waited(start)
 
     measured = derived(Ratelimit, acquire=acquire, __aexit__=leave)
 

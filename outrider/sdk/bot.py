@@ -174,6 +174,12 @@ class Bot:
         """Ask ``source`` for gauges before each frame; pools and caches report this way."""
         self._sources.append(source)
 
+    def instrument(self, thing: T) -> T:
+        """Measure a framework, client, engine or app for this bot; see ``outrider.instrument``."""
+        from outrider.sdk.instrument import instrument
+
+        return instrument(thing, bot=self)
+
     def flush(self) -> None:
         """Send a frame now. Waits at most for one that is being sent, and does not raise."""
         self._post(tries=1)

@@ -9,6 +9,7 @@ take the name of another's metric or write a line of its own into the scrape.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -73,6 +74,9 @@ class Place:
     labels: str
     part: str
     overflow: str
+
+
+_LAST_LABEL = re.compile(r"\{(\w+)\}(?:_total)?$")
 
 
 class Families:
@@ -195,8 +199,24 @@ def _placed(family: Family, labels: Labels, part: str) -> Place:
 
 
 def _built_in_name(metric: Metric, part: str) -> str:
-    literal = re.sub(r"\.?\{\w+\}", "", metric.pattern).replace(".", "_").strip("_")
+    literal = _literal(metric.pattern)
+    # A sum over a family must not count twice: what splits another metric up is one of its own.
+    last = _LAST_LABEL.search(metric.pattern)
+    if last and literal in _whole():
+        total = "_total" if literal.endswith("_total") else ""
+        literal = f"{literal.removesuffix('_total')}_by_{last[1]}{total}"
     return _with_unit(f"outrider_{literal}", _kind(metric, part), part)
+
+
+def _literal(pattern: str) -> str:
+    return re.sub(r"\.?\{\w+\}", "", pattern).replace(".", "_").strip("_")
+
+
+@functools.cache
+def _whole() -> frozenset[str]:
+    """Return the names of metrics that do not end in a label."""
+    patterns = [metric.pattern for metric in METRICS if not metric.is_own]
+    return frozenset(_literal(each) for each in patterns if not _LAST_LABEL.search(each))
 
 
 def _with_unit(name: str, kind: Kind, part: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import importlib
 import itertools
@@ -101,6 +102,9 @@ class Running:
     def gauge(self, name: str, gauge: str) -> float:
         return self.frames[name].gauges.get(gauge, 0) if name in self.frames else 0
 
+    def answers(self, name: str) -> bool:
+        return name in self.frames and "api.sendMessage" in self.frames[name].timings
+
     def stop(self, name: str, *, within_s: float = 8.0) -> int:
         """Stop a bot as the supervisor does, and return its exit code."""
         bot = self.bots.pop(name)
@@ -192,7 +196,11 @@ def test_every_bot_works_and_stops_when_told_to(fleet: Running) -> None:
     assert header == "symbol,start_s,open,high,low,close,rsi"
     assert lines
 
-    assert fleet.frames["canary"].timings["handle_update"][0] > 0
+    for name in ("canary", "ledger"):
+        assert fleet.frames[name].timings["handle_update"][0] > 0
+        fleet.until(functools.partial(fleet.answers, name), "answers")
+        assert "updates.backlog" in fleet.frames[name].gauges
+        assert fleet.counted(name, "instrument.errors") == 0
     fleet.until(lambda: fleet.gauge("canary", "db.queries_total"), "canary using the database")
     fleet.until(lambda: fleet.gauge("ledger", "cache.months.loads_total"), "ledger using the cache")
     fleet.until(

@@ -113,6 +113,14 @@ async def delete_webhook(account: Account, arguments: Arguments) -> Any:
     return True
 
 
+async def get_webhook_info(account: Account, _arguments: Arguments) -> Any:
+    return {
+        "url": "",
+        "has_custom_certificate": False,
+        "pending_update_count": account.pending,
+    }
+
+
 async def set_my_commands(_account: Account, arguments: Arguments) -> Any:
     commands = arguments.structure("commands", list)
     if commands is None or not all(isinstance(each, dict) for each in commands):
@@ -127,6 +135,7 @@ METHODS: dict[str, Callable[[Account, Arguments], Awaitable[Any]]] = {
     "editmessagetext": edit_message_text,
     "answercallbackquery": answer_callback_query,
     "deletewebhook": delete_webhook,
+    "getwebhookinfo": get_webhook_info,
     "setmycommands": set_my_commands,
 }
 

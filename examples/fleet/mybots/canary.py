@@ -6,9 +6,9 @@ import asyncio
 import logging
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from aiogram import BaseMiddleware, Bot, Dispatcher, F, Router
+from aiogram import Bot, Dispatcher, F, Router
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.session.middlewares.base import BaseRequestMiddleware, NextRequestMiddlewareType
 from aiogram.client.telegram import TelegramAPIServer
@@ -26,15 +26,12 @@ from aiogram.types import (
     InlineKeyboardButton,
     InlineKeyboardMarkup,
     Message,
-    TelegramObject,
 )
 
 import outrider
 from mybots import loaders, retry, tables, whereabouts
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from aiogram.methods import Response, TelegramMethod
     from aiogram.methods.base import TelegramType
 
@@ -144,28 +141,8 @@ class HereAndNow(TelegramAPIServer):
         return f"{whereabouts.botapi_url()}/bot{token}/{method}"
 
 
-class Measured(BaseMiddleware):
-    """Counts and times every update."""
-
-    def __init__(self, me: outrider.Bot) -> None:
-        self.me = me
-
-    async def __call__(
-        self,
-        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
-        event: TelegramObject,
-        data: dict[str, Any],
-    ) -> Any:
-        self.me.count("updates")
-        with self.me.timed("handle_update"):
-            return await handler(event, data)
-
-
 class Patient(BaseRequestMiddleware):
     """Waits as long as Telegram says when a chat is written to too fast."""
-
-    def __init__(self, me: outrider.Bot) -> None:
-        self.me = me
 
     async def __call__(
         self,
@@ -177,7 +154,6 @@ class Patient(BaseRequestMiddleware):
             try:
                 return await make_request(bot, method)
             except TelegramRetryAfter as error:
-                self.me.count("told_to_wait")
                 await asyncio.sleep(error.retry_after)
         return await make_request(bot, method)
 
@@ -202,10 +178,9 @@ async def main() -> None:
     me = outrider.Bot("canary")
     await asyncio.to_thread(tables.engine)
     session = AiohttpSession(api=HereAndNow(base="", file=""))
-    session.middleware(Patient(me))
-    bot = Bot(whereabouts.token_of("canary"), session=session)
-    dispatcher = Dispatcher(me=me)
-    dispatcher.update.outer_middleware(Measured(me))
+    session.middleware(Patient())
+    bot = me.instrument(Bot(whereabouts.token_of("canary"), session=session))
+    dispatcher = me.instrument(Dispatcher(me=me))
     dispatcher.include_router(router)
 
     @dispatcher.startup()

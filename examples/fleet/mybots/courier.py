@@ -216,7 +216,7 @@ async def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every poll, with the token
     me = outrider.Bot("courier")
     await asyncio.to_thread(tables.engine)
-    async with httpx.AsyncClient(timeout=POLL_S + 10) as client:
+    async with me.instrument(httpx.AsyncClient(timeout=POLL_S + 10)) as client:
         api = BotApi(client, whereabouts.token_of("courier"), me)
         polling = asyncio.create_task(poll(api, me))
         for number in (signal.SIGTERM, signal.SIGINT):

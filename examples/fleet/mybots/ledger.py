@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import functools
 import logging
 import re
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from telegram import BotCommand, Message, Update
@@ -28,6 +26,9 @@ from telegram.request import HTTPXRequest
 import outrider
 from mybots import loaders, tables, whereabouts
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
 HELP = 'Write what you spent, such as "12.50 lunch". /month adds it up, /undo forgets the last.'
 AMOUNT = re.compile(r"(?<![\w.,])(\d{1,6})(?:[.,](\d{1,2}))?(?![\w.,])")
 CATEGORIES = {
@@ -39,7 +40,6 @@ CATEGORIES = {
 MOST_KEPT = 500  # expenses of one person; the oldest go
 MOST_TRIES = 4
 
-Handler = Callable[[Update, ContextTypes.DEFAULT_TYPE], Coroutine[Any, Any, None]]
 log = logging.getLogger("ledger")
 
 
@@ -155,9 +155,6 @@ class HereAndNow(HTTPXRequest):
 class Patient(BaseRateLimiter[None]):
     """Waits as long as Telegram says when a chat is written to too fast."""
 
-    def __init__(self, me: outrider.Bot) -> None:
-        self.me = me
-
     async def initialize(self) -> None:
         """Need nothing."""
 
@@ -178,7 +175,6 @@ class Patient(BaseRateLimiter[None]):
             try:
                 return await callback(*args, **kwargs)
             except RetryAfter as error:
-                self.me.count("told_to_wait")
                 wait = error.retry_after
                 seconds = wait.total_seconds() if isinstance(wait, dt.timedelta) else wait
                 await asyncio.sleep(seconds)
@@ -187,15 +183,6 @@ class Patient(BaseRateLimiter[None]):
 
 def application(me: outrider.Bot) -> Application[Any, Any, Any, Any, Any, Any]:
     """Return the bot, ready to run."""
-
-    def measured(handler: Handler) -> Handler:
-        @functools.wraps(handler)
-        async def run(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
-            me.count("updates")
-            with me.timed("handle_update"):
-                await handler(update, context)
-
-        return run
 
     async def started(app: Application[Any, Any, Any, Any, Any, Any]) -> None:
         await asyncio.to_thread(tables.engine)
@@ -210,13 +197,13 @@ def application(me: outrider.Bot) -> Application[Any, Any, Any, Any, Any, Any]:
             log.error("an update failed", exc_info=context.error)
 
     builder = ApplicationBuilder().token(whereabouts.token_of("ledger"))
-    builder = builder.base_url(f"{whereabouts.NOBODY}/bot").rate_limiter(Patient(me))
+    builder = builder.base_url(f"{whereabouts.NOBODY}/bot").rate_limiter(Patient())
     builder = builder.request(HereAndNow(connection_pool_size=16)).get_updates_request(HereAndNow())
-    app = builder.concurrent_updates(8).post_init(started).build()
-    app.add_handler(CommandHandler("month", measured(month)))
-    app.add_handler(CommandHandler("undo", measured(undo)))
-    app.add_handler(CommandHandler("start", measured(start)))
-    app.add_handler(MessageHandler(filters.TEXT, measured(spend)))
+    app = me.instrument(builder.concurrent_updates(8).post_init(started).build())
+    app.add_handler(CommandHandler("month", month))
+    app.add_handler(CommandHandler("undo", undo))
+    app.add_handler(CommandHandler("start", start))
+    app.add_handler(MessageHandler(filters.TEXT, spend))
     app.add_error_handler(failed)
     return app
 

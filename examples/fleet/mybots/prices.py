@@ -248,7 +248,7 @@ async def main() -> None:
     await asyncio.to_thread(tables.engine)
     every_s = whereabouts.number("FLEET_PRICES_EVERY_S", 2)
     candle_s = max(1, int(whereabouts.number("FLEET_CANDLE_S", 10)))
-    async with httpx.AsyncClient(timeout=10) as client:
+    async with me.instrument(httpx.AsyncClient(timeout=10)) as client:
         watching = asyncio.create_task(
             watch(Market(client), me, every_s=every_s, candle_s=candle_s)
         )

@@ -131,7 +131,7 @@ def test_every_series_of_a_database_is_known(tmp_path: Any) -> None:
 
 
 def test_what_a_bot_calls_its_own_is_caught_and_said_to_be_its_own() -> None:
-    for name, kind in (("updates_total", "counter"), ("deep.queue", "gauge")):
+    for name, kind in (("jobs_total", "counter"), ("deep.queue", "gauge")):
         found = catalog.find(f"bot.canary.{name}")
         assert found
         assert (found.metric.is_own, found.metric.kind) == (True, kind)

@@ -35,8 +35,8 @@ class Part:
     def times_s(self) -> NDArray[np.float64]:
         """Return when the values were measured, shape ``[rows]``."""
         if self.ticks is not None:
-            return self.ticks * self.step_s
-        return np.arange(self.begin, self.begin + len(self.values)) * self.step_s
+            return _times_s(self.ticks, self.step_s)
+        return _times_s(np.arange(self.begin, self.begin + len(self.values)), self.step_s)
 
 
 def part(
@@ -76,13 +76,17 @@ def joined(parts: list[Part], start_s: float, end_s: float) -> Series:
     values = np.concatenate([one.values for one in parts])
     if _follow(parts):
         first = parts[0]
-        times = np.arange(first.begin, first.begin + len(values)) * first.step_s
+        times = _times_s(np.arange(first.begin, first.begin + len(values)), first.step_s)
     else:
         times = np.concatenate([one.times_s() for one in parts])
         order = rows.newest(times)
         times, values = times[order], values[order]
     inside = slice(*np.searchsorted(times, (start_s, end_s)))
     return rows.present(times[inside], values[inside])
+
+
+def _times_s(ticks: NDArray[np.int64], step_s: float) -> NDArray[np.float64]:
+    return np.multiply(ticks, step_s, dtype=np.float64)
 
 
 def _follow(parts: list[Part]) -> bool:

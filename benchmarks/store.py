@@ -298,7 +298,7 @@ def read(client: redis.Redis, recording: Recording, ticks: int, count: int) -> d
     rng = random.Random(3)
     end_s = START_S + ticks * recording.step_s
     day = min(ticks, int(DAY_S / recording.step_s))
-    expected = table(recording, ticks - day, ticks)
+    expected = np.ascontiguousarray(table(recording, ticks - day, ticks).T)
     store.read(HOST, recording.names[0], end_s - DAY_S, end_s)
     taken, cpu = [], []
     for _ in range(count):
@@ -307,7 +307,7 @@ def read(client: redis.Redis, recording: Recording, ticks: int, count: int) -> d
         _, values = store.read(HOST, recording.names[place], end_s - DAY_S, end_s)
         taken.append(1000 * (time.perf_counter() - begun))
         cpu.append(1000 * (time.process_time() - spent))
-        column = np.ascontiguousarray(expected[:, place])
+        column = expected[place]
         column = column[column.view(np.int64) != columns.MISSING_BITS]
         if column.tobytes() != values.tobytes():
             raise SystemExit(f"{recording.names[place]} is read differently")

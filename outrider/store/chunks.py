@@ -7,7 +7,7 @@
               generation, checksum of header and bitmap
     bitmap    only when rows are missing: a bit a tick spanned
     table     where each blob begins, one u32 more than there are blobs
-    blobs     checksum, then the columns: one a blob with pcodec, sixteen with numpy + zstd
+    blobs     checksum, then the columns: one a blob with pcodec, up to eight without
 
 The checksum of a blob begins with that of the header and with the blob's number, so that one that
 is read by itself, by offsets out of the table, is known to be the one that was meant. What is
@@ -36,7 +36,7 @@ PCODEC, ZSTD = 1, 2
 HEADER = struct.Struct("<2sBBBBH8sdqIIIIII")
 _CONTIGUOUS, _BITMAP = 0, 1
 _CHECK = struct.Struct("<I")
-_GROUP = 16  # columns a blob of the cheap codec
+_GROUP = 8  # columns a blob of the cheap codec
 # Larger than any real piece (3,000 ticks of 30,000 series); bounds what forged bytes can ask for.
 _MOST_VALUES = 100_000_000
 
@@ -65,6 +65,11 @@ class Header:
             return self.first + np.flatnonzero(bits)
         return np.arange(self.first + self.offset, self.first + self.offset + self.rows)
 
+    @property
+    def begin(self) -> int | None:
+        """Return the first row's tick when no tick is missing between rows, otherwise None."""
+        return None if self.bitmap else self.first + self.offset
+
     def blobs(self) -> int:
         """Return how many blobs hold the columns."""
         return -(-self.columns // self.group)
@@ -83,7 +88,7 @@ class Rows:
 def encode(
     rows: Rows, *, step_s: float, first: int, span: int, generation: int, small: bool
 ) -> bytes:
-    """Return rows as a piece. ``small`` takes more time and, with pcodec, gives fewer bytes.
+    """Return rows as a piece. ``small`` takes more time and gives fewer bytes.
 
     ``rows.ticks`` ascend within ``[first, first + span)``.
     """
@@ -95,22 +100,22 @@ def encode(
         bits = np.zeros(-(-span // 8) * 8, np.uint8)
         bits[ticks] = 1
         kind, bitmap = _BITMAP, np.packbits(bits, bitorder="little").tobytes()
-    codec = PCODEC if small and columns.pcodec is not None else ZSTD
-    group = 1 if small else _GROUP
+    codec = ZSTD if columns.pcodec is None else PCODEC
+    group = 1 if small or codec == PCODEC else _GROUP
     fields = (
         MAGIC, VERSION, codec, kind, group, 0, rows.schema_id, step_s, first, span, offset,
         count, width, generation,
     )  # fmt: skip
     check = zlib.crc32(bitmap, zlib.crc32(HEADER.pack(*fields, 0)))
     blobs = []
-    for place, packed in enumerate(_packed(values, codec, group)):
+    for place, packed in enumerate(_packed(values, codec, group, small=small)):
         blobs.append(_CHECK.pack(_check(check, place, packed)) + packed)
     table = np.zeros(len(blobs) + 1, "<u4")
     np.cumsum([len(blob) for blob in blobs], out=table[1:])
     return b"".join((HEADER.pack(*fields, check), bitmap, table.tobytes(), *blobs))
 
 
-def _packed(values: NDArray[np.float64], codec: int, group: int) -> list[bytes]:
+def _packed(values: NDArray[np.float64], codec: int, group: int, *, small: bool) -> list[bytes]:
     width = values.shape[1]
     if not len(values):
         return [b""] * -(-width // group)
@@ -122,7 +127,7 @@ def _packed(values: NDArray[np.float64], codec: int, group: int) -> list[bytes]:
         digits, integers = columns.decimals(table)
         by_column, whole = np.ascontiguousarray(table.T), np.ascontiguousarray(integers.T)
         found += [
-            columns.pack_column(by_column[at], int(digits[at]), whole[at])
+            columns.pack_column(by_column[at], int(digits[at]), whole[at], small=small)
             for at in range(len(by_column))
         ]
     return found

@@ -18,6 +18,9 @@ for at = 5, #ARGV, 3 do
   place[ARGV[at]], width[ARGV[at]] = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
 end
 local damaged, found = 0, {}
+-- So much of a sealed piece is fetched at first: as a rule it holds the table's entry as well.
+local ahead = 56
+for _, columns in pairs(width) do ahead = math.max(ahead, math.min(56 + 4 * (columns + 2), 4096)) end
 local missing = string.char(0x52, 0x4f, 0, 0, 0, 0, 0xf8, 0x7f)
 
 -- Tells whether the reader knows a schema, and looks its names up when it does not.
@@ -43,8 +46,9 @@ local function sealed(name, key)
     end
     return
   end
-  local head = call('GETRANGE', key, 0, 55)
-  if head == '' then return end
+  local begin = call('GETRANGE', key, 0, what == 'series' and ahead - 1 or 55)
+  if begin == '' then return end
+  local head = string.sub(begin, 1, 56)
   if #head < 56 then
     found[#found + 1] = { name, head, '' }
     return
@@ -62,7 +66,8 @@ local function sealed(name, key)
     if not asked[id] then found[#found + 1] = { name, head, '' } end  -- damaged: nobody knows it
   elseif place[id] >= 0 then
     local at = base + 4 * math.floor(place[id] / group)
-    local ends = call('GETRANGE', key, at, at + 7)
+    local ends = string.sub(begin, at + 1, at + 8)
+    if #ends < 8 then ends = call('GETRANGE', key, at, at + 7) end
     local columns = struct.unpack('<I4', head, 45)
     base = base + 4 * (math.ceil(columns / group) + 1)
     local blob = ''

@@ -22,7 +22,17 @@ import numpy as np
 from outrider.clock import tick_at
 from outrider.errors import StoreError
 from outrider.samples import Row, Window
-from outrider.store import appending, chunks, connection, keys, rows, schemas, sealing, spans
+from outrider.store import (
+    appending,
+    chunks,
+    connection,
+    keys,
+    rows,
+    schemas,
+    sealing,
+    spans,
+)
+from outrider.store import parts as parts_of
 from outrider.store.damage import Damage
 from outrider.store.scripts import Script
 
@@ -98,36 +108,14 @@ class RedisStore:
         self, host: str, series: str, start_s: float, end_s: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return ``(times_s, values)`` of one series. One round trip, two at its first sight."""
-        parts: list[tuple[int, NDArray[np.float64], NDArray[np.float64]]] = []
         known, pieces = self._asked("series", host, start_s, end_s, series)
-        places = {}
+        parts: list[parts_of.Part] = []
         for piece, answer in pieces:
             try:
-                if piece.kind == spans.HEAD:
-                    ticks, values = np.frombuffer(answer[1], "<i8"), np.frombuffer(answer[2], "<f8")
-                else:
-                    head = chunks.header(answer[1])
-                    names = known.get(head.schema_id, ())
-                    if head.schema_id not in places:
-                        places[head.schema_id] = names.index(series)
-                    if len(names) != head.columns:
-                        self._damage.note(piece.name, "its schema has other series")
-                        continue
-                    values = chunks.column(head, places[head.schema_id], answer[2])
-                    ticks = head.ticks()
-            except (StoreError, ValueError) as error:
+                parts.append(parts_of.part(piece, answer, known, series))
+            except StoreError as error:
                 self._damage.note(piece.name, error)
-                continue
-            parts.append((piece.rank, ticks * piece.step_s, values))
-        if not parts:
-            return np.empty(0), np.empty(0)
-        parts.sort(key=lambda part: part[0])
-        times = np.concatenate([part[1] for part in parts])
-        numbers = np.concatenate([part[2] for part in parts])
-        order = rows.newest(times)
-        times, numbers = times[order], numbers[order]
-        inside = slice(*np.searchsorted(times, (start_s, end_s)))
-        return rows.present(times[inside], numbers[inside])
+        return parts_of.joined(parts, start_s, end_s)
 
     def window(self, host: str, start_s: float, end_s: float) -> Window:
         """Return all series of a host side by side."""

@@ -156,9 +156,17 @@ def test_most_digits_that_are_found() -> None:
 TABLE = np.column_stack(
     [np.arange(90.0), np.arange(90.0) / 7, np.full(90, 2.5), [MISSING] * 50 + [1.0, 2.0] * 20]
 )
+
+
+def without_pcodec(values: Any, *, small: bool) -> bytes:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "pcodec", None)
+        return encoded(values, small=small)
+
+
 SEALED = {
     "pcodec": encoded(TABLE, small=True),
-    "zstd": encoded(TABLE, small=False),
+    "zstd": without_pcodec(TABLE, small=False),
     "bitmap": encoded(TABLE, np.arange(90) * 2, small=True),
 }
 

@@ -25,14 +25,16 @@ class Tuning:
     peaks: int = 3
     gap: int = 60
     decay: float = 1e-4
+    fade_after: float = 8640.0
     prior_weight: float = 1.0
     prior_scale: float = 0.3
     cap: float = 3.0
-    level: float = 9.9
+    level: float = 10.0
     warm_up: int = 150
     cool_down: int = 120
     unit_s: float = 300.0
     least_s: float = 3600.0
+    least_warm_s: float = 21_600.0
 
     @property
     def log_peaks(self) -> float:

@@ -88,7 +88,7 @@ def best(files: Sequence[Series], scores: Sequence[Floats]) -> tuple[float, floa
     rows.sort(key=lambda row: -row[0])
     found: dict[tuple[int, int], float] = {}
     worth, most, threshold = 0.0, 0.0, 1.1
-    for place, (score, number, window, value) in enumerate(rows):
+    for place, (at_score, number, window, value) in enumerate(rows):
         if window == _OUTSIDE:
             worth += FALSE_ALARM * value
         else:
@@ -96,9 +96,9 @@ def best(files: Sequence[Series], scores: Sequence[Floats]) -> tuple[float, floa
             if before is None or value > before:
                 worth += value + 1.0 if before is None else value - before
                 found[number, window] = value
-        is_last_of_tie = place + 1 == len(rows) or rows[place + 1][0] != score
+        is_last_of_tie = place + 1 == len(rows) or rows[place + 1][0] != at_score
         if is_last_of_tie and worth > most:
-            most, threshold = worth, score
+            most, threshold = worth, at_score
     return standard(files, most), threshold
 
 

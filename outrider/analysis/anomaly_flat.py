@@ -1,7 +1,8 @@
 """Tells when a series that used to move stands still: a run of equals is longer than ever.
 
 A run counts as a flat line at the sample that makes it three times as long as the longest run
-before it, and at least 60 samples (an hour). A series that moved less than 20 times may just stand still.
+before it, and at least 60 samples (an hour). A series that moved less than 20 times may just stand
+still.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def readings() -> dict[str, float]:
         return {}
     values = {
         "db.queries_total": float(TALLY.queries),
-        "db.query_seconds_total": TALLY.query_seconds,
+        "db.query_seconds_total": round(TALLY.query_seconds, 6),
         "db.errors_total": float(TALLY.errors),
     }
     pools = [engine.pool for engine in engines() if isinstance(engine.pool, QueuePool)]
@@ -125,7 +125,7 @@ def readings() -> dict[str, float]:
         "db.pool.size": float(sum(pool.size() for pool in pools)),
         "db.pool.used": used,
         "db.pool.waiting": float(len(TALLY.asking)),
-        "db.pool.wait_seconds_total": TALLY.wait_seconds,
+        "db.pool.wait_seconds_total": round(TALLY.wait_seconds, 6),
         "db.pool.timeouts_total": float(TALLY.timeouts),
     }
     return values | ({"db.pool.used_ratio": used / room} if math.isfinite(room) else {})

@@ -118,7 +118,7 @@ class ProcessCollector:
         values[uptime_s] = float(max(0, round(now_s - seen.reader.started_s)))
         if now_s > seen.at_s:
             used_s = max(0.0, now.cpu_seconds - seen.cpu_seconds)
-            values[cpu_ratio] = round(used_s / (now_s - seen.at_s), 5)
+            values[cpu_ratio] = round(used_s / (now_s - seen.at_s), 4)
         passed_s = now_s - seen.at_s
         seen.cpu_seconds, seen.at_s = now.cpu_seconds, now_s
         values.update(seen.deep)
@@ -145,7 +145,7 @@ class ProcessCollector:
             child.cpu_seconds = now.cpu_seconds
         values[f"bot.{name}.children.rss_bytes"] = rss_bytes
         if passed_s > 0:
-            values[f"bot.{name}.children.cpu_ratio"] = round(used_s / passed_s, 5)
+            values[f"bot.{name}.children.cpu_ratio"] = round(used_s / passed_s, 4)
 
     def _of(self, name: str, pid: int | None) -> _Seen:
         """Return what is known of a process, anew when its name has another pid by now."""

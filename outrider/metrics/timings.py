@@ -69,7 +69,10 @@ class Timings:
             series = f"bot.{frame.bot}.{name}"
             gained = self._gained(seen, name, frame.buckets.get(name, {}), count)
             found = sketch.quantiles(gained or {}, list(QUANTILES.values()))
-            values |= {f"{series}.{q}": each for q, each in zip(QUANTILES, found, strict=True)}
+            values |= {
+                f"{series}.{q}": frames.rounded(each)
+                for q, each in zip(QUANTILES, found, strict=True)
+            }
             if gained is not None:
                 values[f"{series}.max_s"] = frames.rounded(_longest(gained, longest_s))
             if gained:

@@ -240,7 +240,9 @@ class _Cached:
 
     def _gauges(self) -> dict[str, float]:
         numbers = self.stats()
-        numbers["load_seconds"] = numbers.pop("load_s")
+        # More digits are noise, and noise is what storing a series costs.
+        numbers["load_seconds"] = round(numbers.pop("load_s"), 6)
+        numbers["hit_ratio"] = round(numbers["hit_ratio"], 4)
         return {
             f"cache.{self.namespace}.{name if name in _GAUGES else samples.total(name)}": value
             for name, value in numbers.items()

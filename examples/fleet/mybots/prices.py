@@ -180,7 +180,7 @@ class Watcher:
         await asyncio.to_thread(store, self.symbol, closed, rsi)
         self._me.count("candles")
         if rsi is not None:
-            self._me.gauge(f"rsi.{self.symbol}", rsi)
+            self._me.gauge(f"rsi.{self.symbol}", round(rsi, 1))
             self._me.count("signals", rsi > 70 or rsi < 30)
         file_s = self._candle_s * CANDLES_A_FILE
         first_s = closed.start_s // file_s * file_s

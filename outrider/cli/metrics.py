@@ -41,6 +41,12 @@ class _Kept:
     sketches: SketchStore
 
 
+# Names are longer than this only where labels are folded into them.
+_LONG_NAME = 48
+# What is piped is for grep, which needs whole lines.
+_PIPED_WIDTH = 250
+
+
 @click.group()
 def metrics() -> None:
     """List, show and export what was measured.
@@ -83,8 +89,12 @@ def list_(pattern: str, host: str | None, as_json: bool) -> None:
         )
         for entry in found
     ]  # fmt: skip
-    columns = ("series", "host", "kind", "last", "last hour")
-    terminal.console.print(terminal.table("", columns, rows))
+    table = terminal.table("", ("series", "host", "kind", "last", "last hour"), rows)
+    table.columns[0].overflow = "fold"  # half a name is no name
+    table.columns[0].min_width = min(_LONG_NAME, max(len(entry["series"]) for entry in found))
+    table.columns[-1].no_wrap = True
+    table.columns[-1].overflow = "crop"
+    terminal.console.print(table, width=None if terminal.console.is_terminal else _PIPED_WIDTH)
 
 
 @metrics.command()

@@ -16,10 +16,11 @@ from outrider.store.tiers import FIVE_MINUTES, FIVE_MINUTES_S, HOUR_S, HOURS, RA
 if TYPE_CHECKING:
     from outrider.settings import Settings
 
-# Series that collectors give for a host, for a bot's process, and for what no host owns.
-HOST_SERIES = 60
-BOT_SERIES = 50
-FLEET_SERIES = 60
+# Series that collectors give for a host, for a bot's process that uses SDK and integrations, as
+# those of the example fleet do on average, and for what no host owns.
+HOST_SERIES = 65
+BOT_SERIES = 80
+FLEET_SERIES = 110
 # Of a chunk that is being filled, on average: points in ranges of 60, and loose ones.
 _IN_RANGES, _LOOSE = 360, 30
 

@@ -29,10 +29,18 @@ def read(client: redis.Redis, store: SeriesStore, host: str, *, since_s: float) 
     Raises:
         BadArgument: there is no report of this host; the text lists those that there are.
     """
-    found = _decoded(cast("bytes | None", client.get(keys.report(host))))
+    found = find(client, host, since_s=since_s)
     if found is None:
         known = ", ".join(hosts(store)) or "none yet: start one with `outrider up`"
         raise BadArgument(f"host = {host!r} has no report; hosts with rows are: {known}.")
+    return found
+
+
+def find(client: redis.Redis, host: str, *, since_s: float) -> dict[str, Any] | None:
+    """Return what ``read`` does, or None when there is no report of this host."""
+    found = _decoded(cast("bytes | None", client.get(keys.report(host))))
+    if found is None:
+        return None
     return found | {
         "findings": findings.read(client, host, since_s),
         "states_damaged": state.damaged(client, host),

@@ -78,11 +78,12 @@ def ahead(
         horizon=PER_DAY if seasonal else min(STEPS_AHEAD, len(grid) // 2),
         period=PER_DAY if seasonal else 1,
     )
+    # A share of a whole does not exceed it.
+    most = 1.0 if series.endswith("used_ratio") else np.inf
+    paths = (np.minimum(path, most) for path in (found.mean, found.lower, found.upper))
     start_s = float(times_s[-1])
     when = start_s + step_s * np.arange(1, len(found.mean) + 1)
-    return Ahead(
-        series, when.tolist(), _short(found.mean), _short(found.lower), _short(found.upper), limit
-    )
+    return Ahead(series, when.tolist(), *(_short(path) for path in paths), limit=limit)
 
 
 def _means(times_s: Floats, values: Floats, step_s: float) -> Sequence[float]:

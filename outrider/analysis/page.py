@@ -50,7 +50,8 @@ tr:last-child td{border-bottom:0}td{overflow-wrap:anywhere}
 .pictures{display:grid;gap:1.1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr))}
 figcaption{color:var(--muted);margin:.1rem 0 .3rem;overflow-wrap:anywhere}
 .plot{width:100%;height:auto;display:block;font-size:12px}
-.plot .grid{stroke:var(--grid)}.plot text{fill:var(--muted)}
+.plot .grid{stroke:var(--grid)}
+.plot text{fill:var(--muted);paint-order:stroke;stroke:var(--panel);stroke-width:3px}
 .plot .band{fill:var(--band)}.plot .interval{fill:var(--interval)}
 .plot .line{fill:none;stroke:var(--data);stroke-width:1.8;stroke-linejoin:round}
 .plot .ahead{fill:none;stroke:var(--ahead);stroke-width:1.8;stroke-dasharray:5 3}

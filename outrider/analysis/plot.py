@@ -103,12 +103,12 @@ def draw(picture: Picture) -> list[Shape]:
         shapes += _level(
             scale, picture.limit, f"limit {words.value(picture.series, picture.limit)}"
         )
-    for mark in picture.marks:
-        shapes += _mark(scale, mark)
     thin_s, thin = _thinned(times, values)
     shapes.append(Shape("path", "line", {"d": _path(scale, thin_s, thin)}))
     if len(ahead):
         shapes.append(Shape("path", "ahead", {"d": _path(scale, ahead_s, ahead)}))
+    for mark in picture.marks:
+        shapes += _mark(scale, mark)
     return shapes
 
 
@@ -168,7 +168,7 @@ def _near(ends: Sequence[float], values: Floats) -> Floats:
 
 
 def _grid(scale: _Scale, series: str) -> Iterable[Shape]:
-    for value in _ticks(scale.low, scale.high):
+    for value in _ticks(scale.low, scale.high, is_bytes="_bytes" in series):
         y = f"{scale.y(value):.1f}"
         yield Shape("line", "grid", {"x1": str(_LEFT), "x2": str(WIDTH - _RIGHT), "y1": y, "y2": y})
         place = {"x": str(_LEFT - 8), "y": f"{scale.y(value) + 4:.1f}", "text-anchor": "end"}
@@ -186,8 +186,12 @@ def _grid(scale: _Scale, series: str) -> Iterable[Shape]:
         at_s += step_s
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Return three to five round values within a range."""
+def _ticks(low: float, high: float, *, is_bytes: bool) -> list[float]:
+    """Return three to five round values within a range; bytes are round in KiB, MiB and so on."""
+    most = max(abs(low), abs(high))
+    if is_bytes and most >= 1024:  # noqa: PLR2004 - a KiB
+        unit = 1024.0 ** min(4, int(math.log2(most) // 10))
+        return [unit * each for each in _ticks(low / unit, high / unit, is_bytes=False)]
     rough = (high - low) / 4
     size = 10 ** math.floor(math.log10(rough))
     step = next(size * each for each in (1, 2, 2.5, 5, 10) if size * each >= rough)

@@ -164,8 +164,9 @@ class HostState:
             raise StoreError(f"a host's analysis can't be read: {error}.") from None
         made = cls(head.tick, head.names, head.verdict, head.since_s, head.better_s, head.odd)
         start = 4 + size
-        banks: tuple[Readings | BaselineBank | ChangeBank, ...]
-        banks = made.readings, made.normal, made.changes
+        banks: list[Readings | BaselineBank | ChangeBank] = [
+            made.readings, made.normal, made.changes,
+        ]  # fmt: skip
         for bank, length in zip(banks, head.sizes, strict=False):
             bank.loads(body[start : start + length])
             start += length

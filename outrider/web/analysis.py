@@ -34,8 +34,10 @@ def shown(
     Reads the rows of that time, which may take a second. ``pictures`` is a list of title, series
     and shapes; all texts are cleaned.
 
+    A host without a report has neither tables nor pictures.
+
     Raises:
-        BadArgument: no such host, or no such time.
+        BadArgument: the host's name is too long, or there is no such time.
     """
     host, since = asked.get("host", ""), asked.get("since") or "3h"
     if len(host) > _LONGEST_NAME:
@@ -49,7 +51,10 @@ def shown(
     if not 0 < span_s <= LONGEST_S:
         raise BadArgument("since must be more than nought, and at most seven days.")
     since_s = now_s - span_s
-    found = archive.read(client, store, host, since_s=since_s)
+    found = archive.find(client, host, since_s=since_s)
+    if found is None:  # a young host: no mistake of who asks
+        return {"host": records.clean(host), "state": "unknown", "at_s": None, "tables": [],
+                "pictures": []}  # fmt: skip
     drawn = archive.drawn(client, store, found, since_s=since_s)
     tables = [each for each in sections.sections(found, now_s) if each.title in _SHOWN]
     return {

@@ -49,9 +49,9 @@ export async function refresh(hosts) {
   if (performance.now() - askedAt < EVERY_MS || document.hidden) return;
   askedAt = performance.now();
   try {
-    const said = (await Promise.all(hosts.filter((host) => host.fresh).slice(0, 4).map((host) => ask(host.key)))).filter(Boolean);
+    const said = (await Promise.all(hosts.filter((host) => host.at_s).slice(0, 4).map((host) => ask(host.key)))).filter(Boolean);
     $("analysis-section").hidden = !said.some((one) => one.pictures.length || one.tables.length);
-    text($("analysis-of"), said.map((one) => `${one.host}, last 3 hours, at ${format.time(one.at_s)}`).join(" · "));
+    text($("analysis-of"), said.filter((one) => one.at_s).map((one) => `${one.host}, last 3 hours, at ${format.time(one.at_s)}`).join(" · "));
     $("analysis-pictures").replaceChildren(...said.flatMap((one) => one.pictures.map((drawn) => picture(drawn, one))));
     $("analysis-tables").replaceChildren(...said.flatMap((one) => one.tables.map(table)));
   } catch {

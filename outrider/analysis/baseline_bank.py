@@ -23,7 +23,8 @@ one goes on and follows faster for a while.
 Constants: a day for the level, since slower lags behind growth, and faster would follow the season
 itself; 95 % because a range that people read as "usual" is left now and then. Measured on white,
 AR(1) 0.9, skewed and daily series over ten days at 10 s: 93 to 97 % of values lie within the range
-(tests/unit/analysis/test_baseline_bank.py). Needs 0.8 KB a series.
+(tests/unit/analysis/test_baseline_bank.py); on 31 series of the Numenta benchmark 95.1 % of those
+after their first third (93 to 98 % by kind of series). Needs 0.8 KB a series.
 """
 
 from __future__ import annotations

@@ -80,10 +80,12 @@ def ahead(
     )
     # A share of a whole does not exceed it.
     most = 1.0 if series.endswith("used_ratio") else np.inf
-    paths = (np.minimum(path, most) for path in (found.mean, found.lower, found.upper))
     start_s = float(times_s[-1])
     when = start_s + step_s * np.arange(1, len(found.mean) + 1)
-    return Ahead(series, when.tolist(), *(_short(path) for path in paths), limit=limit)
+    mean, lower, upper = (
+        _short(np.minimum(path, most)) for path in (found.mean, found.lower, found.upper)
+    )
+    return Ahead(series, when.tolist(), mean, lower, upper, limit)
 
 
 def _means(times_s: Floats, values: Floats, step_s: float) -> Sequence[float]:

@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RANDOM = np.random.default_rng(11)
+START = RANDOM.bit_generator.state
 MINUTE_S = 60.0
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_in_any_order() -> None:
+    RANDOM.bit_generator.state = START
 
 
 def changes(values: np.ndarray, *, step_s: float = MINUTE_S) -> list[Change]:

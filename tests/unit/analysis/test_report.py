@@ -116,7 +116,8 @@ def over(state: HostState, start: int, columns: dict[str, object]) -> tuple[dict
 
 def test_what_began_is_found_once_and_lasts_in_the_report() -> None:
     state = HostState()
-    calm, odd = RANDOM.normal(100, 1, TICKS), RANDOM.normal(100, 1, TICKS)
+    calm = 100.0 + np.arange(TICKS) * 7 % 5
+    odd = calm.copy()
     odd[-3:] = 900
     over(state, 0, {"x": calm})
     first, found = over(state, TICKS, {"x": odd})
@@ -144,7 +145,7 @@ def test_a_verdict_that_gets_better_is_news_only_when_it_lasts() -> None:
 
 def test_a_series_off_its_normal_is_said_in_words_and_numbers() -> None:
     state = HostState()
-    usual = RANDOM.normal(150e6, 1e6, TICKS)
+    usual = 150e6 + 1e6 * (np.arange(TICKS) * 7 % 5 - 2)
     over(state, 0, {"bot.canary.rss_bytes": usual})
     found, _ = over(state, TICKS, {"bot.canary.rss_bytes": [*usual[:-1], 212e6]})
 

@@ -1,4 +1,6 @@
-"""What is normal for each series: its median and how far it usually strays from it.
+"""What is usual within a window: the median of a series, and how far it strays from it.
+
+What is normal over days, learned a tick at a time, is in ``baseline_bank``.
 
 Median and median absolute deviation (Hampel 1974) instead of mean and standard deviation: half of
 the history may be wrong before they are. 1.4826 makes the deviation that of a normal distribution;
@@ -8,7 +10,6 @@ A counter, which only grows, is judged by its increase a tick.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,23 +24,6 @@ _NORMAL_OF_MEAN = 1.2533
 # Below this share of the median a deviation is no news: 2 % more memory is no anomaly, however
 # steady it was before.
 _LEAST_RELATIVE = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """Normal of one series: ``low`` to ``high`` is where its next value is expected."""
-
-    center: float
-    spread: float
-    samples: int
-
-    def low(self, score: float) -> float:
-        """Return the least value whose score is at most ``score``."""
-        return self.center - score * self.spread
-
-    def high(self, score: float) -> float:
-        """Return the greatest value whose score is at most ``score``."""
-        return self.center + score * self.spread
 
 
 def steps(window: Window) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -77,17 +61,3 @@ def learn(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
             spread[known] = np.where(usual > 0, usual, rare)
         spread = np.maximum(spread, _LEAST_RELATIVE * np.abs(center))
     return center, spread
-
-
-def of_window(window: Window) -> dict[str, Baseline]:
-    """Return the baseline of every series of a window that has values."""
-    if len(window.times_s) < 2:  # noqa: PLR2004 - a counter needs two values
-        return {}
-    values, _ = steps(window)
-    center, spread = learn(values)
-    samples = np.isfinite(values).sum(axis=0)
-    return {
-        name: Baseline(float(center[place]), float(spread[place]), int(samples[place]))
-        for place, name in enumerate(window.names)
-        if samples[place]
-    }

@@ -4,63 +4,101 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from outrider.analysis import anomaly, bottleneck, recommend, trend
+import msgspec
+
+from outrider.analysis import compare, odd, trend, why
+from outrider.analysis.state import HostState
 from outrider.samples import bot_of
 
 if TYPE_CHECKING:
-    from outrider.analysis.bottleneck import Bottleneck
-    from outrider.samples import Values, Window
+    from collections.abc import Iterable
 
-Severity = Literal["ok", "warning", "critical"]
+    from outrider.analysis.beginnings import Annotation
+    from outrider.analysis.outlook import Outlook
+    from outrider.analysis.state import Found
+    from outrider.samples import Window
+
 # Series that run full or leak; the trend of the others is not news by itself.
 _TRENDS = ("rss_bytes", "fds", "threads", "memory.used_ratio", "disk.used_ratio", "queue_length")
-_SURE = 0.99
 # A slope matters when it would change the series by this share within a day.
 _MATTERS_PER_DAY = 0.1
+_MOST = 20
+# A verdict that gets better is news when it stays better: a level that is grazed is no story.
+CALM_TICKS = 6
 
 
-def build(window: Window, *, host: str, tick: int) -> dict[str, Any]:
-    """Return the report on a window's last tick, as JSON-able data."""
-    newest = zip(window.names, window.values[-1].tolist(), strict=True)
-    # A series that is missing at the newest tick, such as a bot's that was taken away, is history.
-    values = {name: value for name, value in newest if math.isfinite(value)}
-    odd = anomaly.find(window)
-    tight = bottleneck.find(values)
-    state, verdict = judge(values, tight, odd)
-    return {
+def build(
+    window: Window,
+    *,
+    host: str,
+    tick: int,
+    interval_s: float = 10.0,
+    state: HostState | None = None,
+    annotations: Iterable[Annotation] = (),
+    outlook: Outlook | None = None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Learn a window's new ticks, and report on its last: ``(report, findings)``, JSON-able data.
+
+    Findings are what began at these ticks: anomalies, changes, another verdict. Each carries the
+    time at which it happened, so that one found twice is the same.
+    """
+    state = state if state is not None else HostState()
+    changes = state.learn(window, annotations, interval_s=interval_s)
+    known = set(state.odd)
+    oddities = odd.find(window, state)
+    judged = why.judge(window, oddities, host=host)
+    at_s = float(window.times_s[-1])
+    findings = [_plain(each) | {"kind": "change", "of": each.kind} for each in changes]
+    findings += [
+        _plain(each) | {"kind": "anomaly", "at_s": each.since_s}
+        for each in oddities
+        if each.series not in known
+    ]
+    was = state.verdict
+    since_s, is_news = state.settle(judged.state, at_s, patience_s=CALM_TICKS * interval_s)
+    if is_news:
+        findings.append({
+            "kind": "verdict", "at_s": since_s, "state": judged.state, "was": was or None,
+            "words": judged.verdict,
+        })  # fmt: skip
+    off = [each for each in compare.compare(state, window) if each.is_off]
+    built = {
         "host": host,
         "tick": tick,
-        "at_s": float(window.times_s[-1]),
-        "state": state,
-        "verdict": verdict,
+        "at_s": at_s,
+        "state": judged.state,
+        "since_s": since_s,
+        "verdict": judged.verdict,
         "series": len(window.names),
         "ticks": len(window.times_s),
-        "anomalies": [asdict(found) for found in odd],
+        "anomalies": [_plain(each) for each in oddities],
+        "off_normal": [_plain(each) for each in off[:_MOST]],
         "trends": _trends(window),
-        "bottleneck": asdict(tight) if tight else None,
-        "recommendations": [asdict(advice) for advice in recommend.against(tight)],
+        "bottleneck": judged.bottleneck,
+        "causes": judged.causes,
+        "recommendations": judged.recommendations,
+        "outlook_at_s": outlook.at_s if outlook else None,
+        "limits": [_plain(each) for each in outlook.limits] if outlook else [],
     }
+    return _finite(built), _finite(findings)
 
 
-def judge(
-    values: Values, tight: Bottleneck | None, odd: list[anomaly.Anomaly]
-) -> tuple[Severity, str]:
-    """Return the state of a host and one sentence on it, the gravest thing first."""
-    bots = sorted({bot for series in values if (bot := bot_of(series))})
-    down = [bot for bot in bots if values.get(f"bot.{bot}.up") == 0]
-    if down:
-        return "critical", f"{len(down)} of {len(bots)} bots down: {', '.join(down)}."
-    if tight:
-        by = f", most of it by {tight.cause}" if tight.cause else ""
-        return "warning", f"{tight.resource} is the bottleneck{by}: {tight.evidence[0]}."
-    calm = f"All {len(bots)} bots are up; nothing is wrong." if bots else "Nothing is wrong."
-    if odd:
-        # Odd is not wrong: it is said, but it is no reason to wake anybody.
-        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
-        return "ok", f"{calm} Not as usual: {odd[0].series} = {odd[0].value:.4g}{more}."
-    return "ok", calm
+def of_bot(report: dict[str, Any], bot: str) -> dict[str, Any]:
+    """Return what a host's report says of one bot.
+
+    >>> of_bot({"state": "ok", "anomalies": [{"series": "bot.a.fds"}, {"series": "x"}]}, "a")
+    {'state': 'ok', 'anomalies': [{'series': 'bot.a.fds'}], 'bot': 'a'}
+    """
+    lists = ("anomalies", "off_normal", "trends", "limits", "changes", "findings")
+    found = {
+        key: [each for each in value if bot_of(str(each.get("series", ""))) == bot]
+        if key in lists
+        else value
+        for key, value in report.items()
+    }
+    return found | {"bot": bot}
 
 
 def _trends(window: Window) -> list[dict[str, Any]]:
@@ -70,10 +108,23 @@ def _trends(window: Window) -> list[dict[str, Any]]:
     for place, heading in zip(places, headings, strict=True):
         name = window.names[place]
         level = abs(float(window.values[-1, place])) or 1.0
-        if (
-            heading.confidence >= _SURE
-            and abs(heading.slope_per_h) * 24 >= _MATTERS_PER_DAY * level
-        ):
-            found.append({"series": name, **asdict(heading)})
+        matters = abs(heading.slope_per_h) * 24 >= _MATTERS_PER_DAY * level
+        if heading.direction != "flat" and matters:
+            found.append({"series": name, "direction": heading.direction, **asdict(heading)})
     found.sort(key=lambda entry: -abs(entry["slope_per_h"]))
-    return found[:20]
+    return found[:_MOST]
+
+
+def _plain(found: msgspec.Struct | Found) -> dict[str, Any]:
+    return msgspec.structs.asdict(found)
+
+
+def _finite(value: Any) -> Any:
+    """Return data whose numbers are all finite; others become None, which JSON can say."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -2,7 +2,13 @@
 
 The slope is Theil and Sen's median of pairwise slopes (Sen 1968), the confidence that of the
 Mann-Kendall test (Mann 1945, Kendall 1975): neither is moved by a few wild values. Neighbouring
-samples are not independent, so both are taken from block means, which are less dependent.
+samples are not independent, so both are taken from block means, which are less dependent; what
+dependence is left, lag-one autocorrelation a of the blocks beside the line, widens the test's
+deviation by ``sqrt((1 + a) / (1 - a))`` (Hamed and Rao 1998, in their first-order form).
+
+Of series without a trend, this share is given a confidence of 0.99 (60 samples; 2000 series each):
+white noise 0.007, AR(1) with 0.5: 0.02, with 0.9: 0.04 (0.27 without the widening), a walk 0.08
+(0.55). A rise of one deviation a quarter of the window is given it nine times in ten.
 """
 
 from __future__ import annotations
@@ -18,6 +24,11 @@ if TYPE_CHECKING:
 
 BLOCKS = 20
 LEAST_SAMPLES = 12
+SURE = 0.99
+# Autocorrelation below this many standard errors is that of chance.
+_CHANCE = 1.0
+_MOST_ALIKE = 0.95
+_CLEAN = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,13 @@ class Trend:
 
     slope_per_h: float
     confidence: float
+
+    @property
+    def direction(self) -> str:
+        """Return ``rising``, ``falling`` or ``flat``; flat as well when the test is not SURE."""
+        if self.confidence < SURE or not self.slope_per_h:
+            return "flat"
+        return "rising" if self.slope_per_h > 0 else "falling"
 
 
 FLAT = Trend(0.0, 0.0)
@@ -60,10 +78,30 @@ def of_columns(times_s: NDArray[np.float64], values: NDArray[np.float64]) -> lis
     slopes = np.median(rise / (when[second] - when[first])[:, np.newaxis], axis=0)
     scores = np.abs(np.sign(rise).sum(axis=0))
     deviation = math.sqrt(blocks * (blocks - 1) * (2 * blocks + 5) / 18)
+    wider = _widening(np.where(whole, level, 0.0), when, slopes)
     found = [
-        Trend(slope * 3600, math.erf(max(0.0, score - 1) / deviation / math.sqrt(2)))
-        for slope, score in zip(slopes.tolist(), scores.tolist(), strict=True)
+        Trend(slope * 3600, math.erf(max(0.0, score - 1) / (deviation * wide) / math.sqrt(2)))
+        for slope, score, wide in zip(slopes.tolist(), scores.tolist(), wider, strict=True)
     ]
     for place in np.flatnonzero(~np.isfinite(values).all(axis=0)):
         found[place] = of(times_s, values[:, place])
     return found
+
+
+def _widening(
+    level: NDArray[np.float64], when: NDArray[np.float64], slopes: NDArray[np.float64]
+) -> list[float]:
+    """Return what dependence of blocks beside their line costs the test, of each column."""
+    blocks = len(when)
+    with np.errstate(invalid="ignore", over="ignore"):
+        off = level - slopes * (when - when.mean())[:, np.newaxis]
+        off -= off.mean(axis=0)
+        size = np.abs(off).max(axis=0)
+        # What is left of a clean line is rounding, or where its gaps are.
+        off /= np.where(size > _CLEAN * np.ptp(level, axis=0), size, np.inf)
+        alike = (off[1:] * off[:-1]).sum(axis=0) / np.maximum((off**2).sum(axis=0), 1e-300)
+    # Taking the line off hides some of it (Marriott and Pope 1954).
+    alike += (1 + 4 * alike) / blocks
+    alike = np.where(alike > _CHANCE / math.sqrt(blocks), np.minimum(alike, _MOST_ALIKE), 0.0)
+    wider: list[float] = np.sqrt((1 + alike) / (1 - alike)).tolist()
+    return wider

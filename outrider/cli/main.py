@@ -18,6 +18,10 @@ _COMMANDS = {
     "up": ("up:up", "Run the whole stack here: Redis, worker, beat, Flower, dashboard, bots."),
     "status": ("status:status", "Say how the fleet is: verdict, bots, alerts, what happened."),
     "bots": ("bots:bots", "List, start, stop and restart bots; read their logs."),
+    "report": (
+        "report:report",
+        "Say what is wrong, since when, why, what to do; pictures.",
+    ),
     "run": ("run:run", "Run any task now, with its progress and result."),
     "alerts": ("alerts:alerts", "Show alerts, their history, and who was told."),
     "metrics": ("metrics:metrics", "List, show and export what was measured."),

@@ -19,8 +19,11 @@
 | ``or:sk1h:...`` | as ``or:sk``: sketches of an hour, 30 days of them together |
 | ``or:upkeep:{host}`` | who seals and rolls up a host now, for two minutes at most |
 | ``or:report:{host}`` | JSON: the newest analysis |
+| ``or:analysis:{host}`` | hash: last tick learned, state of the estimators, damaged states |
+| ``or:findings:{host}`` | sorted set: when -> JSON of an anomaly, a change, another verdict |
+| ``or:outlook:{host}`` | JSON: when limits are met, and forecasts |
 | ``or:bots:{host}`` | JSON: the supervisor's word on every bot, at the last tick |
-| ``or:baseline:{host}`` | JSON: what is normal for each series |
+| ``or:baseline:{host}`` | JSON: what is normal for each series, and what it is now |
 | ``or:alerts:state:{host}`` | hash: rule and instance -> JSON state |
 | ``or:alerts:history`` | list: every change of state, newest first |
 | ``or:alerts:outbox`` | hash: changes that not every channel was told of yet |
@@ -103,6 +106,21 @@ def series_hosts(tier: str = SERIES) -> str:
 def report(host: str) -> str:
     """Return the key of a host's newest analysis."""
     return f"or:report:{host}"
+
+
+def analysis(host: str) -> str:
+    """Return the key of what the analysis of a host remembers."""
+    return f"or:analysis:{host}"
+
+
+def findings(host: str) -> str:
+    """Return the key of what was found on a host over the last week."""
+    return f"or:findings:{host}"
+
+
+def outlook(host: str) -> str:
+    """Return the key of the forecasts of a host."""
+    return f"or:outlook:{host}"
 
 
 def bots(host: str) -> str:

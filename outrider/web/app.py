@@ -66,6 +66,7 @@ def assemble(source: Source, *, token: str, flower_url: str | None = None) -> St
             Route("/series", _series_page),
             Route("/api/series", _series),
             Route("/api/query", _query),
+            Route("/api/analysis", _analysis),
             Route("/metrics", _metrics),
             Route("/healthz", _healthz),
             Route("/readyz", _readyz),
@@ -96,6 +97,10 @@ async def _series(request: Request) -> Response:
 
 async def _query(request: Request) -> Response:
     return await _told(request, request.app.state.source.over)
+
+
+async def _analysis(request: Request) -> Response:
+    return await _told(request, request.app.state.source.analysis)
 
 
 async def _told(request: Request, ask: Callable[[Mapping[str, str]], dict[str, Any]]) -> Response:

@@ -14,7 +14,7 @@ import redis
 
 from outrider.clock import SYSTEM, tick_at
 from outrider.store import keys
-from outrider.web import health, records, series, view
+from outrider.web import analysis, health, records, series, view
 from outrider.web.exposition import Exposition
 from outrider.web.verdict import Verdict
 
@@ -108,6 +108,10 @@ class Source:
     def over(self, asked: Mapping[str, str]) -> dict[str, Any]:
         """Return one series over a range. Raises BadArgument, redis.RedisError."""
         return series.over(self.tiers, asked, self.clock.now())
+
+    def analysis(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        """Return a host's report with its pictures. Raises BadArgument, redis.RedisError."""
+        return analysis.shown(self.client, self.store, asked, self.clock.now())
 
     def problem(self, error: Exception) -> str:
         """Return what people read when an answer can't be had."""

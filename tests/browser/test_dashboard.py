@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from outrider.analysis import report
+from outrider.analysis.state import HostState
+from outrider.samples import Window
+from outrider.store import keys
 from tests.browser.conftest import Fleet
 from tests.servers.valkey import Server
 
@@ -44,6 +50,25 @@ def test_the_first_screen_answers_how_the_fleet_does(well: Fleet, page: Page) ->
     for words in ("ready", "alpha", "2 h 1 m", "64 MiB", "3"):
         expect(row).to_contain_text(words.replace(" ", "\u00a0") if "M" in words else words)
     expect(page.locator(".host")).to_contain_text("25\u00a0%")
+
+
+def test_what_is_odd_is_drawn_and_its_names_are_only_text(fleet: Fleet, page: Page) -> None:
+    names, last = (f"bot.a.{EVIL}", "host.cpu.used_ratio"), int(time.time() // 2)
+    times = np.arange(last - 60, last + 1, dtype=np.float64) * 2.0
+    values = np.array([[5.0 + n % 3, 0.2] for n in range(61)])
+    values[-1, 0] = 900
+    for at_s, row in zip(times.tolist(), values.tolist(), strict=True):
+        fleet.store.append("alpha", int(at_s // 2), dict(zip(names, row, strict=True)))
+    made, _ = report.build(
+        Window(names, times, values), host="alpha", tick=last, interval_s=2.0, state=HostState()
+    )
+    fleet.redis.set(keys.report("alpha"), json.dumps(made))
+    fleet.redis.zadd(keys.HOSTS, {"alpha": time.time()})
+    page.reload()
+
+    picture = page.locator("#analysis-pictures figure").filter(has_text=EVIL)
+    expect(picture.locator("svg path.line")).to_have_count(1)
+    expect(page.locator("#analysis-tables")).to_contain_text("Off its normal")
 
 
 def test_a_new_row_shows_without_a_reload(well: Fleet, page: Page) -> None:

@@ -5,6 +5,7 @@ import * as charts from "./charts.js";
 import { $, el, text } from "./dom.js";
 import * as format from "./format.js";
 import { follow } from "./stream.js";
+import * as analysis from "./analysis.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -391,6 +392,7 @@ function show(next) {
   keyed($("hosts"), frame.hosts, (host) => host.key, hostNode);
   showBots();
   showShared();
+  analysis.refresh(frame.hosts);
   $("events-empty").hidden = frame.events.length > 0;
   keyed($("events"), frame.events.map((event, place) => ({ ...event, place })), (event) => event.place, eventNode);
   if (frame.links.flower) { $("flower").href = frame.links.flower; $("flower").hidden = false; }

@@ -93,22 +93,3 @@ def test_a_gap_does_not_make_a_counter_a_gauge() -> None:
 
     assert counters.tolist() == [True]
     assert np.isfinite(values[:, 0]).tolist() == [False, False, True, False, False]
-
-
-def test_the_baseline_of_a_window_leaves_out_what_has_no_value() -> None:
-    found = baseline.of_window(window(a=[1, 2, 1, 2], b=[np.nan] * 4))
-
-    assert set(found) == {"a"}
-    normal = found["a"]
-    assert (normal.center, normal.samples) == (2.0, 3)
-    assert normal.low(2) == pytest.approx(2 - 2 * normal.spread)
-    assert normal.high(2) == pytest.approx(2 + 2 * normal.spread)
-
-
-@pytest.mark.parametrize("ticks", [0, 1])
-def test_a_window_too_short_for_a_step_has_no_baseline(ticks: int) -> None:
-    assert baseline.of_window(window(a=[1.0] * ticks)) == {}
-
-
-def test_numbers_at_the_end_of_the_scale_are_no_error() -> None:
-    baseline.of_window(window(a=[1.7e308, -1.7e308] * 10, b=[np.inf] * 20))

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 
 from outrider.analysis import report
+from outrider.analysis.limits import Limit
+from outrider.analysis.outlook import Outlook
+from outrider.analysis.state import HostState
 from outrider.samples import Window
 from outrider.store.rows import MISSING
 
@@ -19,7 +23,7 @@ def window(columns: dict[str, object]) -> Window:
 
 def built(**columns: object) -> dict[str, object]:
     named = {name.replace("__", "."): column for name, column in columns.items()}
-    return report.build(window(named), host="h", tick=60)
+    return report.build(window(named), host="h", tick=60)[0]
 
 
 def ended(before: float, last: float) -> list[float]:
@@ -96,8 +100,75 @@ def test_a_report_is_json_whatever_was_measured() -> None:
 
 
 def test_a_single_tick_is_enough_for_a_report() -> None:
-    found = report.build(
+    found, _ = report.build(
         Window(("bot.a.up",), np.array([5.0]), np.array([[0.0]])), host="h", tick=0
     )
 
     assert found["verdict"] == "1 of 1 bots down: a."
+
+
+def over(state: HostState, start: int, columns: dict[str, object]) -> tuple[dict[str, Any], Any]:
+    """Report on a minute of ticks that begins at a tick."""
+    made = window(columns)
+    moved = Window(made.names, made.times_s + 10.0 * start, made.values)
+    return report.build(moved, host="h", tick=start + TICKS - 1, state=state)
+
+
+def test_what_began_is_found_once_and_lasts_in_the_report() -> None:
+    state = HostState()
+    calm = 100.0 + np.arange(TICKS) * 7 % 5
+    odd = calm.copy()
+    odd[-3:] = 900
+    over(state, 0, {"x": calm})
+    first, found = over(state, TICKS, {"x": odd})
+    again, nothing = over(state, TICKS, {"x": odd})
+
+    assert [each["kind"] for each in found] == ["anomaly"]
+    assert found[0]["at_s"] == first["anomalies"][0]["since_s"] == (2 * TICKS - 3) * 10.0
+    assert found[0]["words"].startswith("x is 900, expected ")
+    assert nothing == []
+    assert again["anomalies"] == first["anomalies"]
+
+
+def test_a_verdict_that_gets_better_is_news_only_when_it_lasts() -> None:
+    state, at_s = HostState(), 0.0
+    news = []
+    for verdict in ["ok", "warning", "ok", "warning", "ok", "ok", "ok", "ok"]:
+        since_s, is_news = state.settle(verdict, at_s, patience_s=30.0)
+        news.append((verdict, since_s, is_news))
+        at_s += 10
+
+    assert [each for each in news if each[2]] == [
+        ("ok", 0.0, True), ("warning", 10.0, True), ("ok", 40.0, True),
+    ]  # fmt: skip
+
+
+def test_a_series_off_its_normal_is_said_in_words_and_numbers() -> None:
+    state = HostState()
+    usual = 150e6 + 1e6 * (np.arange(TICKS) * 7 % 5 - 2)
+    over(state, 0, {"bot.canary.rss_bytes": usual})
+    found, _ = over(state, TICKS, {"bot.canary.rss_bytes": [*usual[:-1], 212e6]})
+
+    (off,) = found["off_normal"]
+    assert off["words"].startswith("canary's rss is 202.2 MiB, 41 % above what it is (14")
+    assert off["low"] < 150e6 < off["high"] < 160e6
+    assert off["score"] > 5
+
+
+def test_one_bot_has_its_own_report() -> None:
+    whole, _ = over(HostState(), 0, {"bot.a.x": ended(1, 99), "bot.b.x": ended(1, 99)})
+    mine = report.of_bot(whole, "a")
+
+    assert len(whole["anomalies"]) == 2
+    assert [each["series"] for each in mine["anomalies"]] == ["bot.a.x"]
+    assert mine["bot"] == "a"
+
+
+def test_the_outlook_is_part_of_the_report() -> None:
+    known = Limit("host.disk.used_ratio", "disk", 0.9, 1.0, 0.9, 3600.0, 1800.0, None)
+    made, _ = report.build(
+        window({"host.disk.used_ratio": 0.9}), host="h", tick=60, outlook=Outlook(5.0, [known])
+    )
+
+    assert made["outlook_at_s"] == 5.0
+    assert made["limits"][0]["eta_s"] == 3600.0

@@ -7,7 +7,8 @@ and let a cause not begin after what it is to explain. For a part *p* ::
     own(p)     = its strongest signal, raised by the others:  1 - (1 - s1) * prod(1 - 0.3 * si)
     unexplained(p) = of the parts d below p that changed no later than p:
                      the product of 1 - 0.85 * own(d)           where p can't work without d
-                     the least of 1 - 0.6 * own(d) * min(1, 4 / size(p))  where d only slows p
+                     the least of 1 - 0.6 * own(d) * min(1, 4 / size(p))  where d only slows p,
+                     and less where others of p's kind are not slowed
     covers(p)  = share of the symptoms (slow, failing or silent handlers) that have p below them
     score(p)   = own(p) * unexplained(p) * (0.7 + 0.3 * covers(p))
 
@@ -46,6 +47,7 @@ _ODD = 0.3
 _NEEDED, _SLOWED = 0.85, 0.6
 # A core that is short makes a wait so many times the least that counts; what is more, it does not.
 _SLOWED_TIMES = 4.0
+_SLOWED_ALIKE = frozenset({"loop", "queries", "pool"})
 _LATER_TICKS = 3.0
 _SUPPORT = 0.3
 # By elimination nothing is known for sure, so it must last: 5 ticks count 0.7, 12 count 0.94.
@@ -233,16 +235,30 @@ def _unexplained(part: str, parts: Mapping[str, _Part], graph: Graph, step_s: fl
     """Return the share of a part's oddness that what it rests on leaves open."""
     found = parts[part]
     left, slowed = 1.0, 1.0
+    alike = _alike(part, parts, graph)
     for below, is_soft in graph.below(part).items():
         lower = parts.get(below)
         if lower is None or lower.onset_s > found.onset_s + _LATER_TICKS * step_s:
             continue
         if is_soft:
-            slowing = lower.own * min(1.0, _SLOWED_TIMES / max(found.size, 1.0))
+            slowing = lower.own * min(1.0, _SLOWED_TIMES / max(found.size, 1.0)) * alike
             slowed = min(slowed, 1.0 - _SLOWED * slowing)
         else:
             left *= 1.0 - _NEEDED * lower.own
     return left * slowed
+
+
+def _alike(part: str, parts: Mapping[str, _Part], graph: Graph) -> float:
+    """Return how far a part shares its lot: 1 when all of its kind are odd, a quarter when none is.
+
+    A core that is short slows all loops and all queries; what one bot has alone is its own.
+    """
+    kind = graphs.kind_of(part)
+    others = [each for each in graph.needs if graphs.kind_of(each) == kind and each != part]
+    if kind not in _SLOWED_ALIKE or not others:
+        return 1.0
+    odd = sum(1 for each in others if each in parts and parts[each].own >= _ODD)
+    return 0.25 + 0.75 * odd / len(others)
 
 
 def _covered(
@@ -275,7 +291,7 @@ def _cause(
         part=part,
         kind=kind,
         subject=subject,
-        words=f"{title(part)}: {_words(found.changes[0])}",
+        words=f"{title(part)}; {_words(found.changes[0])}",
         confidence=confidence(score),
         score=round(score, 3),
         onset_s=found.onset_s,
@@ -362,8 +378,10 @@ def _words(change: Change) -> str:
     before, now = (show(value, line.unit) for value in (change.before, change.now))
     whose = graphs.owner_of(change.column.part) if ":" in change.column.part else ""
     whose = f" of {whose}" if whose and whose not in change.column.words else ""
-    verb = "takes" if line.role == "duration" else "is"
-    return f"{change.column.words}{whose} {verb} {now} instead of {before}"
+    if line.role == "state" and not line.unit:
+        return change.column.words
+    verb = " takes" if line.role == "duration" else ":"
+    return f"{change.column.words}{whose}{verb} {now} instead of {before}"
 
 
 def show(value: float, unit: str) -> str:
@@ -376,7 +394,7 @@ def show(value: float, unit: str) -> str:
         case "ratio":
             return f"{value:.0%}"
         case "s":
-            return f"{value * 1000:.2g} ms" if abs(value) < 1 else f"{value:.3g} s"
+            return f"{value * 1000:.3g} ms" if abs(value) < 1 else f"{value:.3g} s"
         case "bytes":
             return units.show_bytes(value)
         case "bytes/s":

@@ -90,7 +90,8 @@ def _judge(
     if down:
         return "critical", f"{len(down)} of {len(bots)} bots down: {', '.join(down)}.{why}"
     if causes:
-        who = f" {', '.join(causes[0].explains)} suffer." if causes[0].explains else ""
+        suffering = ", ".join(causes[0].explains)
+        who = f" That is felt at {suffering}." if suffering else ""
         return "warning", f"{why.strip()}{who}"
     if tight:
         by = f", most of it by {tight.cause}" if tight.cause else ""

@@ -78,5 +78,5 @@ class Fleet:
             np.cumsum(column) if is_counter(name) else column
             for name, column in self.columns.items()
         ]
-        times_s = 1000.0 + self.step_s * np.arange(self.ticks)
+        times_s = np.arange(self.ticks, dtype=np.float64) * self.step_s + 1000.0
         return Window(tuple(self.columns), times_s, np.array(columns).T)

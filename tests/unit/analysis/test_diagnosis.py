@@ -193,7 +193,7 @@ def test_rows_that_could_not_be_stored_while_caches_had_no_redis_speak_of_redis(
 
 
 def test_the_row_of_the_fleet_is_read_beside_that_of_the_host() -> None:
-    times_s = 1000.0 + np.arange(TICKS)
+    times_s = np.arange(1000.0, 1000.0 + TICKS)
     up = np.where(np.arange(TICKS) < FAULT, 1.0, 0.0)
     rows = Window(("db.server.up",), times_s, up[:, np.newaxis])
 

@@ -61,6 +61,7 @@ def test_what_is_recommended_can_be_run_as_it_stands(
     resource: str, cause: str | None, parameters: dict[str, list[str]]
 ) -> None:
     for each in advice(resource, cause):
+        assert each.task
         assert set(each.kwargs) <= set(parameters[each.task])
 
 
@@ -89,9 +90,8 @@ def test_advice_rests_on_evidence_can_be_carried_out_and_says_how_to_see_that_it
         assert each.gain == "unknown" or re.search(r"[a-z]", each.gain)
         assert each.risk
         assert each.verify == recommend.Check("x", "fall", 1.2, 120.0)
-        if each.task is None:
-            assert each.setting
-        else:
+        assert each.task or each.setting
+        if each.task:
             assert set(each.kwargs) <= set(parameters[each.task])
 
 

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from celery import shared_task
 
-from outrider.analysis import beginnings, compare, findings, outlook, report, state
+from outrider.analysis import beginnings, compare, findings, graph, outlook, report, state
 from outrider.clock import tick_start
 from outrider.store import keys, rows
 from outrider.tasks import context
@@ -116,6 +116,8 @@ def _learn(ctx: Context, host: str, tick: int, window: Window) -> dict[str, Any]
     built, found = report.build(
         window, host=host, tick=tick, interval_s=ctx.store.interval_s, state=kept,
         annotations=beginnings.read(ctx.redis, host), outlook=outlook.loads(ahead),
+        fleet=None if host == keys.FLEET else _fleet_window(ctx, window),
+        needs=graph.needs_of(ctx.settings.bots),
     )  # fmt: skip
     _held[host] = kept
     findings.keep(ctx.redis, host, found, now_s=built["at_s"])
@@ -133,6 +135,12 @@ def _newer(raw: bytes | None, tick: int) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         return None  # damaged, or of another version: it is replaced
     return found if newer and {"state", "verdict"} <= found.keys() else None
+
+
+def _fleet_window(ctx: Context, window: Window) -> Window:
+    """Return what no host owns, at the ticks of a host's window."""
+    first_s, last_s = float(window.times_s[0]), float(window.times_s[-1])
+    return ctx.store.window(keys.FLEET, first_s, last_s + ctx.store.interval_s)
 
 
 def _past(ctx: Context, host: str, window: Window, now_s: float) -> Past:

@@ -6,24 +6,34 @@ beyond the level at which waiting grows quickly, and never without the numbers t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from outrider import units
+from outrider.analysis.graph import kind_of
 from outrider.samples import bot_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from outrider.analysis.cause import Cause
+    from outrider.analysis.onset import Change
     from outrider.samples import Values
 
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
-    """A saturated resource. ``cause`` is the bot that uses most of it, when one stands out."""
+    """A saturated resource. ``cause`` is the bot that uses most of it, when one stands out.
+
+    ``used_ratio`` is None when what is short has no size, such as a server that answers slowly;
+    ``since_s`` is None when it was so for as long as was looked at.
+    """
 
     resource: str
-    used_ratio: float
+    used_ratio: float | None
     cause: str | None
     evidence: tuple[str, ...]
+    since_s: float | None = None
 
 
 # Series, resource in words, level at which it holds things back, the bots' own share of it.
@@ -41,6 +51,14 @@ _OF_ONE_BOT = (
     ("db.pool.used_ratio", "connection pool", 0.9),
     ("loop_lag_s", "event loop", 0.5),
 )
+# Parts that work waits for, and what an operator calls them.
+_WAITED_FOR = {
+    "cpu": "CPU", "outside": "CPU", "process": "CPU", "memory": "memory", "leak": "memory",
+    "disk": "disk throughput", "disk space": "disk space", "network": "network",
+    "files": "open files", "loop": "event loop of {0}", "pool": "connection pool of {0}",
+    "queries": "database", "database": "database", "redis": "Redis", "cache": "cache {0}",
+    "api": "platform's API", "queue": "queue {0}", "workers": "workers", "broker": "broker of {0}",
+}  # fmt: skip
 # A bot stands out when it uses this share of what all bots use.
 _STANDS_OUT = 0.5
 
@@ -63,6 +81,41 @@ def find(values: Values) -> Bottleneck | None:
                     (used / level, Bottleneck(f"{resource} of {bot}", used, bot, (words,)))
                 )
     return max(found, key=lambda entry: entry[0])[1] if found else None
+
+
+def of(values: Values, changes: Sequence[Change], causes: Sequence[Cause]) -> Bottleneck | None:
+    """Return what holds things back: the resource that the first cause names, or the fullest.
+
+    A resource that is as full as it always was has hurt nobody by it until now; so what changed
+    comes first.
+    """
+    full = find(values)
+    first = next((each for each in causes if each.kind in _WAITED_FOR), None)
+    if first is None:
+        return replace(full, since_s=_since(full, changes)) if full else None
+    used = [
+        change for change in changes
+        if change.column.part == first.part and change.column.signal.role == "utilisation"
+        and change.column.signal.unit == "ratio"
+    ]  # fmt: skip
+    resource = _WAITED_FOR[first.kind].format(first.part.partition(":")[2])
+    same = full is not None and full.resource == resource
+    return Bottleneck(
+        resource=resource,
+        used_ratio=full.used_ratio if full and same else used[0].now if used else None,
+        cause=_bot_behind(first) or (full.cause if full and same else None),
+        evidence=tuple(each.words for each in first.evidence),
+        since_s=first.onset_s,
+    )
+
+
+def _bot_behind(cause: Cause) -> str | None:
+    return cause.subject if cause.kind in ("process", "leak", "loop", "pool", "queries") else None
+
+
+def _since(full: Bottleneck, changes: Sequence[Change]) -> float | None:
+    resources = {_WAITED_FOR.get(kind_of(each.column.part)): each.onset_s for each in changes}
+    return resources.get(full.resource)
 
 
 def _largest(values: Values, what: str) -> tuple[str | None, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from outrider.analysis.state import HostState
 from outrider.samples import bot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from outrider.analysis.beginnings import Annotation
     from outrider.analysis.outlook import Outlook
@@ -38,17 +38,20 @@ def build(
     state: HostState | None = None,
     annotations: Iterable[Annotation] = (),
     outlook: Outlook | None = None,
+    fleet: Window | None = None,
+    needs: Mapping[str, tuple[str, ...]] | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Learn a window's new ticks, and report on its last: ``(report, findings)``, JSON-able data.
 
     Findings are what began at these ticks: anomalies, changes, another verdict. Each carries the
-    time at which it happened, so that one found twice is the same.
+    time at which it happened, so that one found twice is the same. ``fleet`` is the window of what
+    no host owns, ``needs`` which bots each bot needs.
     """
     state = state if state is not None else HostState()
     changes = state.learn(window, annotations, interval_s=interval_s)
     known = set(state.odd)
     oddities = odd.find(window, state)
-    judged = why.judge(window, oddities, host=host)
+    judged = why.judge(window, oddities, host=host, fleet=fleet, needs=needs)
     at_s = float(window.times_s[-1])
     findings = [_plain(each) | {"kind": "change", "of": each.kind} for each in changes]
     findings += [

@@ -1,34 +1,23 @@
-"""The one place where reports ask for state, cause and remedy of a host.
-
-Another diagnosis is wired up here, and nowhere else.
-"""
+"""The diagnosis in the words of a report: state, cause and remedy as plain data."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from outrider.analysis import bottleneck, recommend
-from outrider.samples import bot_of
+from outrider import units
+from outrider.analysis import diagnosis
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from outrider.analysis.bottleneck import Bottleneck
     from outrider.analysis.odd import Oddity
-    from outrider.analysis.recommend import Recommendation
-    from outrider.samples import Values, Window
+    from outrider.analysis.recommend import Check, Recommendation
+    from outrider.samples import Window
 
 Severity = Literal["ok", "warning", "critical"]
-_RISKS = {
-    "outrider.supervise.diagnose": "none: it only looks",
-    "outrider.supervise.restart": "the bot is away for some seconds",
-    "outrider.tune.database": "none: it only reports",
-    "outrider.tune.process": "none: it only reports",
-}
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -41,49 +30,43 @@ class Judgement(msgspec.Struct, frozen=True):
     recommendations: list[dict[str, Any]]
 
 
-def judge(window: Window, odd: Sequence[Oddity], *, host: str) -> Judgement:
-    """Return the judgement on a window's last tick."""
-    del host
-    newest = zip(window.names, window.values[-1].tolist(), strict=True)
-    # A series that is missing at the newest tick, such as a bot's that was taken away, is history.
-    values = {name: value for name, value in newest if math.isfinite(value)}
-    tight = bottleneck.find(values)
-    state, verdict = _verdict(values, tight, odd)
-    causes = []
-    if tight and tight.cause:
-        causes.append({"what": tight.cause, "evidence": list(tight.evidence[1:])})
+def judge(
+    window: Window,
+    odd: Sequence[Oddity],
+    *,
+    host: str,
+    fleet: Window | None = None,
+    needs: Mapping[str, tuple[str, ...]] | None = None,
+) -> Judgement:
+    """Return the judgement on a window's last tick.
+
+    ``fleet`` is the window of what no host owns, ``needs`` which bots each bot needs.
+    """
+    found = diagnosis.diagnose(window, host=host, fleet=fleet, graph=needs)
+    verdict = found.verdict
+    if found.state == "ok" and odd:
+        # Odd is not wrong: it is said, but it is no reason to wake anybody.
+        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        verdict = f"{verdict} Not as usual: {odd[0].series} = {odd[0].value:.4g}{more}."
     return Judgement(
-        state,
+        found.state,
         verdict,
-        asdict(tight) if tight else None,
-        causes,
-        [_advised(each, tight) for each in recommend.against(tight)],
+        asdict(found.bottleneck) if found.bottleneck else None,
+        [asdict(cause) | {"what": cause.words} for cause in found.causes],
+        [_advised(each) for each in found.recommendations],
     )
 
 
-def _verdict(
-    values: Values, tight: Bottleneck | None, odd: Sequence[Oddity]
-) -> tuple[Severity, str]:
-    """Return the state of a host and one sentence on it, the gravest thing first."""
-    bots = sorted({bot for series in values if (bot := bot_of(series))})
-    down = [bot for bot in bots if values.get(f"bot.{bot}.up") == 0]
-    if down:
-        return "critical", f"{len(down)} of {len(bots)} bots down: {', '.join(down)}."
-    if tight:
-        by = f", most of it by {tight.cause}" if tight.cause else ""
-        return "warning", f"{tight.resource} is the bottleneck{by}: {tight.evidence[0]}."
-    calm = f"All {len(bots)} bots are up; nothing is wrong." if bots else "Nothing is wrong."
-    if odd:
-        # Odd is not wrong: it is said, but it is no reason to wake anybody.
-        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
-        return "ok", f"{calm} Not as usual: {odd[0].series} = {odd[0].value:.4g}{more}."
-    return "ok", calm
+def _advised(advice: Recommendation) -> dict[str, Any]:
+    return asdict(advice) | {"verify": _checked(advice.verify) if advice.verify else ""}
 
 
-def _advised(advice: Recommendation, tight: Bottleneck | None) -> dict[str, Any]:
-    series = tight.evidence[0].split(" ", 1)[0] if tight else ""
-    return asdict(advice) | {
-        "gain": "unknown",
-        "risk": _RISKS.get(advice.task, "see the task's page"),
-        "verify": f"{series} falls below its level within ten minutes" if series else "",
-    }
+def _checked(check: Check) -> str:
+    """Return how to see that it helped.
+
+    >>> from outrider.analysis.recommend import Check
+    >>> _checked(Check("bot.a.loop_lag_s", "fall", 0.05, 60.0))
+    'bot.a.loop_lag_s falls to 0.05 within 1m0s'
+    """
+    within = units.show_duration(check.within_s)
+    return f"{check.series} {check.direction}s to {check.to:.4g} within {within}"

@@ -57,9 +57,9 @@ def reported(outrider: Outrider, *arguments: str) -> Any:
 def test_a_host_says_what_is_odd_what_grows_and_what_is_met_when(outrider: Outrider) -> None:
     said = outrider("report")
 
-    assert said.exit_code == 0
-    assert "All 1 bots are up" in said.stdout
-    assert f"{HOST}: ok since" in said.stdout
+    assert said.exit_code == 1
+    assert f"{HOST}: warning since" in said.stdout
+    assert "canary leaks" in said.stdout
     for title in ("Not as usual", "Off its normal", "Trends", "Limits", "What happened"):
         assert title in said.stdout
     assert "rising" in said.stdout
@@ -70,10 +70,12 @@ def test_a_host_says_what_is_odd_what_grows_and_what_is_met_when(outrider: Outri
 def test_the_same_can_be_read_as_json(outrider: Outrider) -> None:
     found = reported(outrider)
 
-    assert (found["host"], found["state"], found["states_damaged"]) == (HOST, "ok", 0)
+    assert (found["host"], found["state"], found["states_damaged"]) == (HOST, "warning", 0)
     (odd,) = [each for each in found["anomalies"] if EVIL in each["series"]]
     assert odd["value"] > 900 > odd["high"] >= odd["low"]
     assert "anomaly" in {each["kind"] for each in found["findings"]}
+    assert [(each["kind"], each["subject"]) for each in found["causes"]] == [("leak", "canary")]
+    assert found["recommendations"][0]["task"] == "outrider.supervise.restart"
     assert [each["what"] for each in found["limits"]] == ["disk"]
     assert found["limits"][0]["eta_s"] == pytest.approx(3800, rel=0.2)
 
@@ -95,7 +97,7 @@ def test_the_fleet_says_how_each_host_is(outrider: Outrider) -> None:
     found = reported(outrider, "fleet")
 
     assert found["host"] == keys.FLEET
-    assert [(each["host"], each["state"]) for each in found["hosts"]] == [(HOST, "ok")]
+    assert [(each["host"], each["state"]) for each in found["hosts"]] == [(HOST, "warning")]
     assert "Hosts" in outrider("report", "fleet").stdout
 
 
@@ -117,10 +119,10 @@ def test_a_page_is_one_file_that_shows_what_the_text_says(outrider: Outrider, fo
     said = outrider("report", "--html", "report.html")
     made = (folder / "report.html").read_text("utf-8")
 
-    assert said.exit_code == 0
+    assert said.exit_code == 1
     assert "pictures" in said.stderr
     assert made.count("<svg") >= 3
-    assert "All 1 bots are up" in made
+    assert "canary leaks" in made
     assert EVIL not in made
     assert "&lt;script&gt;" in made
 
@@ -169,7 +171,7 @@ def test_a_tick_is_learned_once_and_a_newer_report_stands(ctx: Context) -> None:
 
     for tick in (newest, newest - 5, newest - 100):
         told = analyse._analyse(HOST, tick)
-        assert told["state"] == "ok"
+        assert told["state"] == "warning"
 
     after: Any = ctx.redis.get(keys.report(HOST))
     assert json.loads(after) == json.loads(before)

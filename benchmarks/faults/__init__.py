@@ -1,0 +1,1 @@
+"""Faults that are real: each is made while a `with` block lasts, and undone however it ends."""

@@ -12,7 +12,7 @@ from celery import chain, shared_task, signature
 from outrider.errors import BadArgument, SupervisorUnavailable
 from outrider.metrics import celery as celery_metrics
 from outrider.metrics import gaps, row
-from outrider.store import keys, queues
+from outrider.store import keys, queues, upkeep
 from outrider.supervisor import control
 from outrider.tasks import context
 from outrider.tasks.base import OutriderTask
@@ -78,6 +78,7 @@ def collect_host(host: str | None = None, tick: int | None = None) -> dict[str, 
             snapshot=functools.cache(lambda: _snapshot(ctx)),
             loose=lambda: _loose_frames(ctx, now_s),
         )
+        values |= upkeep.series(ctx.tiers, ctx.sketches)
         stored = ctx.store.append(ctx.settings.host, tick, values)
         _keep_sketches(ctx, tick)
     gaps.fill(

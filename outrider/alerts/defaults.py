@@ -34,6 +34,7 @@ _RULES: tuple[tuple[str, str, Severity], ...] = (
     ("Redis server is away", "redis.server.*.up < 1 for 30s", "critical"),
     ("scraped endpoint is away", "scrape.*.up < 1 for 1m", "warning"),
     ("nobody takes StatsD datagrams", "statsd.up < 1 for 1m", "warning"),
+    ("stored series are damaged", "increase(store.damaged_total, 5m) > 0", "critical"),
     ("collector fails", "collector.*.up < 1 for 1m", "warning"),
 )
 

@@ -67,6 +67,8 @@ _HOST = (
     Metric("cache.{namespace}.hit_ratio", "gauge", "ratio", "Hits as a share of the calls of all bots of the host in this tick; none without calls."),
     Metric("cache.{namespace}.{what}_total", "counter", "", "Calls of all bots of the host: hits, misses, waits, loads, errors, fallbacks."),
     Metric("collector.{collector}.up", "state", "", "0 when a part of the row could not be collected; the worker's log says why."),
+    Metric("store.damaged_total", "counter", "", "Rows, columns and pieces that this host's worker could not read, each time; its log names them."),
+    Metric("store.refused_total", "counter", "", "Rows and sketches that this host's worker brought too late, or that are none."),
     Metric("collector.errors_total", "counter", "", "Parts of rows that could not be collected."),
     Metric("collector.timings_skipped_total", "counter", "", "Timings whose first tick was skipped because the collector is new."),
     Metric("collector.duration_s", "gauge", "s", "Time that collecting this row took, waiting included."),

@@ -44,6 +44,7 @@ _ZSTD_LEVEL = 3
 # The first byte of a column: how its numbers are kept, and which rows have one.
 _CONSTANT, _INTEGERS, _FLOATS, _RAW = range(4)
 _KIND, _RUN, _BITMAP = 0x0F, 0x10, 0x20
+_NUMBER = struct.Struct("<d")
 _RUN_AT = struct.Struct("<II")
 _MASKED = 1
 _NO_SIGN = np.int64(2**63 - 1)
@@ -150,7 +151,9 @@ def _numbers(kind: int, packed: bytes, count: int) -> Floats:
     if kind == _CONSTANT:
         if len(packed) > 8:  # noqa: PLR2004 - bytes of a float64
             raise StoreError("a column is too long.")
-        return np.full(count, struct.unpack("<d", packed.rjust(8, b"\0"))[0])
+        column = np.empty(count)  # np.full takes twice as long
+        column.fill(_NUMBER.unpack(packed.rjust(8, b"\0"))[0])
+        return column
     if kind == _RAW:
         if len(packed) != 8 * count:
             raise StoreError("a column has another length than its chunk.")

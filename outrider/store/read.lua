@@ -1,23 +1,29 @@
 -- Everything that a reader needs of a host's pieces, in one round trip.
 -- KEYS: the host's pieces, its schemas.
--- ARGV: what ('series', 'window', 'ticks', 'newest'), what keys begin with, start, end, then for
---   each schema that the reader knows: id, the place of the series (-1: it has none), its length.
--- Returns damaged rows, {schema id, names, ...} of those it does not know, then a list a piece:
---   name, header and bitmap, blob      a sealed piece, for a series (not when it lacks it)
+-- ARGV: what ('series', 'window', 'ticks', 'newest'), what keys begin with, start, end, how many
+--   schemas the reader knows, for each of them: id, the place of the series (-1: it has none), its
+--   length; then for each sealed piece whose table it knows: name, first and last byte of the blob.
+-- Returns damaged rows, {schema id, names, ...} of those it does not know, {name, blob, ...} of the
+-- pieces whose tables it knows, then a list a piece:
+--   name, header and bitmap, blob      a sealed piece, for a series (not when it lacks it); the
+--                                      first with the table too, when that is short
 --   name, all of it                    a sealed piece, for a window
 --   name, header and bitmap            a sealed piece, for ticks
---   name, ticks, values                raw rows, for a series: 8 bytes a tick each
---   name, ticks, rows                  raw rows, for a window
+--   name, ticks, values                raw rows, for a series: ticks as text, 8 bytes a value
+--   name, ticks, rows                  raw rows, for a window: 8 bytes a tick
 --   name, ticks                        raw rows, for ticks
 -- 'newest' is a window of what ends last before the end, with one raw row of each head.
 local call = redis.call
 local what, prefix = ARGV[1], ARGV[2]
 local start_s, end_s = tonumber(ARGV[3]), tonumber(ARGV[4])
-local place, width, unknown, asked = {}, {}, {}, {}
-for at = 5, #ARGV, 3 do
+local place, width, unknown, asked, first_byte = {}, {}, {}, {}, {}
+local schemas_end = 5 + 3 * tonumber(ARGV[5])
+for at = 6, schemas_end, 3 do
   place[ARGV[at]], width[ARGV[at]] = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
 end
-local damaged, found = 0, {}
+for at = schemas_end + 1, #ARGV, 3 do first_byte[ARGV[at]] = at + 1 end
+local damaged, found, told = 0, {}, {}
+local most_table = 16384
 -- So much of a sealed piece is fetched at first: as a rule it holds the table's entry as well.
 local ahead = 56
 for _, columns in pairs(width) do ahead = math.max(ahead, math.min(56 + 4 * (columns + 2), 4096)) end
@@ -75,6 +81,10 @@ local function sealed(name, key)
       local from, to = struct.unpack('<I4I4', ends)
       if from < to then blob = call('GETRANGE', key, base + from, base + to - 1) end
     end
+    if base <= most_table then
+      if #begin < base then begin = begin .. call('GETRANGE', key, #begin, base - 1) end
+      head = string.sub(begin, 1, base)
+    end
     found[#found + 1] = { name, head, blob }
   end
 end
@@ -101,30 +111,77 @@ local function raw(name, key, step)
   for from = 1, #ticks, 1000 do
     local until_ = math.min(from + 999, #ticks)
     for at, row in ipairs(call('HMGET', key, unpack(ticks, from, until_))) do
-      local id = string.sub(row, 1, 8)
-      local is_known = known(id)
-      if what ~= 'series' then
-        packed[#packed + 1] = struct.pack('<i8', tonumber(ticks[from + at - 1]))
-        rows[#rows + 1] = row
-      elseif is_known and #row == 8 + 8 * width[id] then
-        local column = place[id]
-        packed[#packed + 1] = struct.pack('<i8', tonumber(ticks[from + at - 1]))
-        -- A row may replace a sealed one: that it lacks the series counts too.
-        rows[#rows + 1] = column < 0 and missing or string.sub(row, 9 + 8 * column, 16 + 8 * column)
-      else
-        damaged = damaged + 1
-      end
+      known(string.sub(row, 1, 8))
+      packed[#packed + 1] = struct.pack('<i8', tonumber(ticks[from + at - 1]))
+      rows[#rows + 1] = row
     end
   end
-  if what == 'series' then rows = table.concat(rows) end
   found[#found + 1] = { name, table.concat(packed), rows }
 end
 
+-- The rows of a head, for a series: all at once when the range begins before them, as a rule.
+local function column_of(name, key, step, first, span)
+  local ticks, values, count = {}, {}, 0
+  local id, column, size
+  local function inside(field)
+    local tick = tonumber(field)
+    return tick and tick * step >= start_s and tick * step < end_s
+  end
+  local function take(tick, row)
+    local now = string.sub(row, 1, 8)
+    if now ~= id then
+      id, column, size = now, nil, nil
+      if known(now) then column, size = place[now], 8 + 8 * width[now] end
+    end
+    if #row ~= size then
+      damaged = damaged + 1
+      return
+    end
+    count = count + 1
+    ticks[count] = tick
+    -- A row may replace a sealed one: that it lacks the series counts too.
+    values[count] = column < 0 and missing or string.sub(row, 9 + 8 * column, 16 + 8 * column)
+  end
+  if span <= 1000 and start_s <= first * step then
+    local all = call('HGETALL', key)
+    for at = 1, #all, 2 do
+      if inside(all[at]) then take(all[at], all[at + 1]) end
+    end
+  else
+    local wanted = {}
+    for _, field in ipairs(call('HKEYS', key)) do
+      if inside(field) then wanted[#wanted + 1] = field end
+    end
+    for from = 1, #wanted, 1000 do
+      local until_ = math.min(from + 999, #wanted)
+      for at, row in ipairs(call('HMGET', key, unpack(wanted, from, until_))) do
+        take(wanted[from + at - 1], row)
+      end
+    end
+  end
+  if count > 0 then
+    found[#found + 1] = { name, table.concat(ticks, ' '), table.concat(values) }
+  end
+end
+
 local function read(name)
+  local at = first_byte[name]
+  if at then
+    told[#told + 1] = name
+    told[#told + 1] = call('GETRANGE', prefix .. name, ARGV[at], ARGV[at + 1])
+    return
+  end
   local kind, step, first, ticks = string.match(name, '^([hms]):([^:]+):(%-?%d+):(%d+)$')
   step, first = tonumber(step), tonumber(first)
   if not (kind and step and first) or first * step >= end_s then return nil end
-  if kind == 'h' then raw(name, prefix .. name, step) else sealed(name, prefix .. name) end
+  local key = prefix .. name
+  if kind ~= 'h' then
+    sealed(name, key)
+  elseif what == 'series' then
+    column_of(name, key, step, first, tonumber(ticks))
+  else
+    raw(name, key, step)
+  end
   return first * step
 end
 
@@ -140,4 +197,4 @@ if what == 'newest' then
 else
   for _, name in ipairs(call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[3], '+inf')) do read(name) end
 end
-return { damaged, unknown, unpack(found) }
+return { damaged, unknown, told, unpack(found) }

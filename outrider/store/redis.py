@@ -27,16 +27,19 @@ from outrider.store import (
     chunks,
     connection,
     keys,
+    parts,
+    reading,
     rows,
     schemas,
     sealing,
     spans,
 )
-from outrider.store import parts as parts_of
 from outrider.store.damage import Damage
 from outrider.store.scripts import Script
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import redis
     from numpy.typing import NDArray
 
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
     from outrider.store.sealing import BeforeCommit
 
 logger = logging.getLogger("outrider.store")
-_EVER = 1e300  # Redis takes no infinity everywhere
 
 
 class RedisStore:
@@ -83,7 +85,9 @@ class RedisStore:
             schemas=self._schemas,
             damage=self._damage,
         )
-        self._read = Script(self._redis, "read")
+        self._reader = reading.Reader(
+            self._redis, tier=tier, known=self._schemas, damage=self._damage
+        )
         self._expire = Script(self._redis, "expire")
 
     @property
@@ -107,15 +111,12 @@ class RedisStore:
     def read(
         self, host: str, series: str, start_s: float, end_s: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return ``(times_s, values)`` of one series. One round trip, two at its first sight."""
-        known, pieces = self._asked("series", host, start_s, end_s, series)
-        parts: list[parts_of.Part] = []
-        for piece, answer in pieces:
-            try:
-                parts.append(parts_of.part(piece, answer, known, series))
-            except StoreError as error:
-                self._damage.note(piece.name, error)
-        return parts_of.joined(parts, start_s, end_s)
+        """Return ``(times_s, values)`` of one series. One round trip, two at its first sight.
+
+        Another one is needed when a piece was sealed again since its last read, or is damaged.
+        """
+        found = self._reader.series(host, series, start_s, end_s) if start_s < end_s else []
+        return parts.joined(found, start_s, end_s)
 
     def window(self, host: str, start_s: float, end_s: float) -> Window:
         """Return all series of a host side by side."""
@@ -124,7 +125,7 @@ class RedisStore:
     def ticks(self, host: str, start_s: float, end_s: float) -> list[int]:
         """Return the ticks that have a row."""
         found: list[NDArray[Any]] = [np.empty(0)]
-        for piece, answer in self._asked("ticks", host, start_s, end_s)[1]:
+        for piece, answer in self._pieces("ticks", host, start_s, end_s)[1]:
             if piece.kind == spans.HEAD:
                 found.append(np.frombuffer(answer[1], "<i8") * piece.step_s)
                 continue
@@ -139,10 +140,10 @@ class RedisStore:
 
     def last(self, host: str) -> Row | None:
         """Return the newest row."""
-        before_s = _EVER
+        before_s = reading.EVER
         while True:
-            window, begins_s = self._window("newest", host, -_EVER, before_s)
-            window = rows.between(window, -_EVER, before_s)
+            window, begins_s = self._window("newest", host, -reading.EVER, before_s)
+            window = rows.between(window, -reading.EVER, before_s)
             if len(window.times_s):
                 return Row(host, float(window.times_s[-1]), rows.last_of(window))
             if begins_s is None:
@@ -165,7 +166,7 @@ class RedisStore:
 
     def expire(self, host: str, before_s: float) -> int:
         """Forget pieces that ended before ``before_s``. Return how many."""
-        before_s = min(before_s, _EVER)
+        before_s = min(before_s, reading.EVER)
         places = [
             keys.chunks(host, self._tier),
             keys.series_hosts(self._tier),
@@ -177,37 +178,16 @@ class RedisStore:
             self._expire(places, [repr(before_s), keys.piece(host, "", self._tier), host, keep_s])
         )
 
-    def _asked(
-        self, what: str, host: str, start_s: float, end_s: float, series: str | None = None
-    ) -> tuple[dict[bytes, tuple[str, ...]], list[tuple[spans.Piece, list[Any]]]]:
-        """Return the schemas and pieces of a range."""
-        if not start_s < end_s:
-            return {}, []
-        places = [keys.chunks(host, self._tier), keys.schemas(host, self._tier)]
-        start_s, end_s = max(start_s, -_EVER), min(end_s, _EVER)
-        ours = [what, keys.piece(host, "", self._tier), repr(float(start_s)), repr(float(end_s))]
-        known = self._schemas.known(host)
-        hints = (
-            schemas.hints_of(known, None) if series is None else self._schemas.hints(host, series)
-        )
-        while True:
-            damaged, unknown, *found = self._read(places, ours + hints)
-            learned = schemas.readable(zip(unknown[::2], unknown[1::2], strict=True))
-            if learned:
-                self._schemas.learn(host, learned)
-                known = {**known, **learned}
-            if series is None or not learned:
-                break
-            hints = schemas.hints_of(known, series)
-        self._damage.note(host, "a row is damaged, or its schema is gone", damaged)
-        pieces = [(spans.named(answer[0].decode()), answer) for answer in found]
-        return known, [(piece, answer) for piece, answer in pieces if piece is not None]
+    def _pieces(
+        self, what: str, host: str, start_s: float, end_s: float
+    ) -> tuple[Mapping[bytes, tuple[str, ...]], list[tuple[spans.Piece, list[Any]]]]:
+        return self._reader.pieces(what, host, start_s, end_s) if start_s < end_s else ({}, [])
 
     def _window(
         self, what: str, host: str, start_s: float, end_s: float
     ) -> tuple[Window, float | None]:
         """Return the rows of all pieces of a range, and when the first of these begins."""
-        known, pieces = self._asked(what, host, start_s, end_s)
+        known, pieces = self._pieces(what, host, start_s, end_s)
         found: list[tuple[int, Window]] = []
         for piece, answer in pieces:
             for window in self._windows(piece, answer, known):
@@ -218,7 +198,7 @@ class RedisStore:
         return rows.merged([window for _, window in found]), begins
 
     def _windows(
-        self, piece: spans.Piece, answer: list[Any], known: dict[bytes, tuple[str, ...]]
+        self, piece: spans.Piece, answer: list[Any], known: Mapping[bytes, tuple[str, ...]]
     ) -> list[Window]:
         if piece.kind == spans.HEAD:
             ticks = np.frombuffer(answer[1], "<i8").tolist()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from outrider.errors import StoreError
 from outrider.store import keys, rows
+from outrider.store.scripts import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,13 +20,26 @@ _SCHEMAS_KEPT = 64  # a host
 _PLACES_KEPT = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What ``read.lua`` wants to know of each known schema: id, place of the series, length.
+
+    ``command`` is that as it is sent, ``arguments`` how many these are. ``places`` are by id, and
+    -1 where a schema lacks the series.
+    """
+
+    command: bytes
+    arguments: int
+    places: dict[bytes, int]
+
+
 class Schemas:
     """What is known of the schemas of one tier. Safe for threads: nothing shared is changed."""
 
     def __init__(self, client: redis.Redis, *, tier: str) -> None:
         self._redis, self._tier = client, tier
         self._known: dict[str, dict[bytes, tuple[str, ...]]] = {}
-        self._hints: dict[tuple[str, str], list[Any]] = {}
+        self._hints: dict[tuple[str, str], Hints] = {}
 
     def known(self, host: str) -> dict[bytes, tuple[str, ...]]:
         """Return the names that are known without asking, by id. Not to be changed."""
@@ -53,8 +68,8 @@ class Schemas:
             found |= learned
         return found
 
-    def hints(self, host: str, series: str) -> list[Any]:
-        """Return what ``read.lua`` wants to know of each known schema, for one series."""
+    def hints(self, host: str, series: str) -> Hints:
+        """Return what is known without asking of where a series is."""
         kept = self._hints.get((host, series))
         if kept is None:
             kept = hints_of(self.known(host), series)
@@ -74,10 +89,12 @@ def readable(found: Iterable[tuple[bytes, bytes | None]]) -> dict[bytes, tuple[s
     return names
 
 
-def hints_of(schemas: Mapping[bytes, tuple[str, ...]], series: str | None) -> list[Any]:
-    """Return id, place of the series (-1: none) and length of schemas, one after the other."""
-    found: list[Any] = []
+def hints_of(schemas: Mapping[bytes, tuple[str, ...]], series: str | None) -> Hints:
+    """Return where a series is in schemas."""
+    found: list[bytes | int] = [len(schemas)]
+    places = {}
     for schema_id, names in schemas.items():
         place = names.index(series) if series is not None and series in names else -1
+        places[schema_id] = place
         found += (schema_id, place, len(names))
-    return found
+    return Hints(encoded(*found), len(found), places)

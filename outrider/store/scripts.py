@@ -38,8 +38,11 @@ class Script:
 
     def opening(self, keys: Sequence[str], arguments: int) -> bytes:
         """Return the beginning of a command that :meth:`send` takes, encoded once for many."""
-        head = b"*%d\r\n" % (3 + len(keys) + arguments)
-        return head + encoded("EVALSHA", self._sha, len(keys), *keys)
+        return counted(len(keys), arguments) + self.named(keys)
+
+    def named(self, keys: Sequence[str]) -> bytes:
+        """Return the same without its first line, :func:`counted`."""
+        return encoded("EVALSHA", self._sha, len(keys), *keys)
 
     def send(self, command: bytes) -> Any:
         """Run it by a command that is encoded already: half the client's cost of a small call."""
@@ -67,6 +70,15 @@ class Script:
             return connection.retry.call_with_retry(exchange, lambda _: None)
         finally:
             pool.release(connection)
+
+
+def counted(keys: int, arguments: int) -> bytes:
+    r"""Return the first line of a script's command: of how many parts it is.
+
+    >>> counted(2, 5)
+    b'*10\r\n'
+    """
+    return b"*%d\r\n" % (3 + keys + arguments)
 
 
 def encoded(*arguments: Argument) -> bytes:

@@ -45,7 +45,7 @@ def seal(tiers: Tiers, sketches: SketchStore, host: str, now_s: float) -> dict[s
     ``sealed`` raw ranges, ``buckets`` of five minutes made from them, ``compressed`` ranges of the
     coarser tiers, ``sketches`` rolled up; ``damaged`` and ``refused`` only when there are any.
     """
-    before = _troubles(tiers, sketches)
+    before = troubles(tiers, sketches)
     buckets = 0
 
     def roll_up(start_s: float, end_s: float) -> None:
@@ -55,7 +55,7 @@ def seal(tiers: Tiers, sketches: SketchStore, host: str, now_s: float) -> dict[s
     done = {"sealed": tiers.raw.seal(host, now_s, before_commit=roll_up), "buckets": buckets}
     done["compressed"] = tiers.five_minutes.seal(host, now_s) + tiers.hours.seal(host, now_s)
     done["sketches"] = sketches.seal(host, now_s)
-    after = _troubles(tiers, sketches)
+    after = troubles(tiers, sketches)
     return done | {name: new for name in after if (new := after[name] - before[name])}
 
 
@@ -88,10 +88,16 @@ def hosts(tiers: Tiers) -> list[str]:
     return sorted({host for store in tiers.all() for host in store.hosts()})
 
 
-def _troubles(tiers: Tiers, sketches: SketchStore) -> dict[str, int]:
+def troubles(tiers: Tiers, sketches: SketchStore) -> dict[str, int]:
     """Return what could not be read or was not taken, as far as the stores count it."""
     parts = (*tiers.all(), sketches)
     return {
         name: sum(cast("int", getattr(part, name, 0)) for part in parts)
         for name in ("damaged", "refused")
     }
+
+
+def series(tiers: Tiers, sketches: SketchStore) -> dict[str, float]:
+    """Return the same since the start of this process as series."""
+    found = troubles(tiers, sketches)
+    return {f"store.{name}_total": float(count) for name, count in found.items()}

@@ -127,7 +127,11 @@ def test_a_tick_that_is_delivered_twice_is_stored_once(
     stored = sorted(result.get(timeout=WITHIN_S)["stored"] for result in results)
 
     assert stored == [False, True]
-    assert RedisStore(broker_server.url).ticks(HOST, 0, 1000) == [7]
+    store = RedisStore(broker_server.url)
+    assert store.ticks(HOST, 0, 1000) == [7]
+    row = store.last(HOST)
+    assert row is not None
+    assert row.values["store.damaged_total"] == row.values["store.refused_total"] == 0.0
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from outrider.alerts import defaults
+from outrider.alerts import defaults, state
 from outrider.errors import BadArgument
 from outrider.settings import Settings
 
@@ -51,3 +51,15 @@ def test_a_bot_may_count_what_the_supervisor_counts_without_raising_an_alarm() -
     own = ["bot.canary.jobs.failed", "bot.canary.db.up", "bot.canary.http.loop_lag_s"]
 
     assert [rule.name for rule in defaults.BUILT_IN if rule.matches(own)] == []
+
+
+def test_damage_in_the_store_is_an_alarm_and_none_is_not() -> None:
+    def fired(damaged: float) -> list[tuple[str, str]]:
+        _, changes = state.evaluate(
+            defaults.BUILT_IN, {}, {"store.damaged_total": damaged}, host="h", tick=1, at_s=10.0,
+            increase=lambda _, window_s: damaged if window_s == 300.0 else None,
+        )  # fmt: skip
+        return [(change.rule, change.severity) for change in changes if change.to == "firing"]
+
+    assert fired(0.0) == []
+    assert fired(1.0) == [("stored series are damaged", "critical")]

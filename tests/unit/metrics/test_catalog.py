@@ -19,7 +19,7 @@ from outrider.metrics import celery as celery_metrics
 from outrider.metrics import redis as redis_metrics
 from outrider.metrics.series import METRICS
 from outrider.samples import is_counter
-from outrider.store import connection, queues
+from outrider.store import connection, queues, upkeep
 from outrider.tasks import collect, context
 
 if TYPE_CHECKING:
@@ -33,6 +33,15 @@ def unknown(series: Iterable[str]) -> list[str]:
     found = {name: catalog.find(name) for name in series}
     assert found, "nothing was collected"
     return [name for name, known in found.items() if known is None or known.metric.is_own]
+
+
+def test_every_series_of_the_store_is_known(valkey_url: str) -> None:
+    ctx = context.build(settings.Settings(), valkey_url)
+    found = upkeep.series(ctx.tiers, ctx.sketches)
+    ctx.redis.close()
+
+    assert unknown(found) == []
+    assert all(is_counter(name) for name in found)
 
 
 def test_every_series_of_a_host_is_known() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from outrider.settings import Retention
-from outrider.store import connection, tiers, upkeep
+from outrider.store import connection, keys, spans, tiers, upkeep
 from outrider.store.query import query
 from outrider.store.redis import RedisStore
 from outrider.store.sketches import SketchStore
@@ -68,6 +68,24 @@ def test_damage_met_while_sealing_is_told(
     client.hset(f"or:sk:h:{START_S}", repr(START_S + 10.0), b"garbage")
 
     assert upkeep.seal(stores, sketches, "h", START_S + 7300.0)["damaged"] >= 1
+
+
+def test_what_is_damaged_or_refused_in_any_tier_is_a_series_that_is_always_there(
+    stores: Tiers, sketches: SketchStore, client: redis.Redis
+) -> None:
+    assert upkeep.series(stores, sketches) == {"store.damaged_total": 0, "store.refused_total": 0}
+
+    tick = START_S // HOUR_S
+    stores.hours.append("h", tick, {"a": 1.0})
+    head = spans.piece(spans.HEAD, tick, float(HOUR_S))
+    client.hset(keys.piece("h", head.name, keys.HOURS), str(tick), b"garbage")
+    stores.hours.read("h", "a", START_S, START_S + DAY_S)
+    stores.raw.append("h", START_S // 10, {"a": 1.0})
+    stores.raw.append("h", (START_S + DAY_S) // 10, {"a": 1.0})
+    stores.raw.expire("h", START_S + HOUR_S)
+    stores.raw.append("h", START_S // 10, {"a": 1.0})
+
+    assert upkeep.series(stores, sketches) == {"store.damaged_total": 1, "store.refused_total": 1}
 
 
 def test_each_tier_forgets_after_its_own_time(stores: Tiers, sketches: SketchStore) -> None:

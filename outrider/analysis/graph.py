@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from outrider.settings import BotSettings, instance_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
 _RESTS_ON = {
     "handlers": ("loop:{0}", "life:{0}", "api:{0}", "pool:{0}", "queries:{0}", "disk space"),
@@ -46,8 +46,11 @@ class Graph:
     needs: Mapping[str, frozenset[str]] = field(default_factory=dict)
     soft: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    def below(self, part: str) -> dict[str, bool]:
-        """Return every part below one, and whether the way to it is soft."""
+    def below(self, part: str, *, through: Container[str] | None = None) -> dict[str, bool]:
+        """Return every part below one, and whether the way to it is soft.
+
+        ``through`` holds the parts that count, which are all when it is not given.
+        """
         found: dict[str, bool] = {}
         ways = [(part, False)]
         while ways:
@@ -55,6 +58,8 @@ class Graph:
             for edges, edge_is_soft in ((self.needs, False), (self.soft, True)):
                 for lower in edges.get(here, ()):
                     way_is_soft = is_soft or edge_is_soft
+                    if through is not None and lower not in through:
+                        continue
                     if lower != part and found.get(lower, True) and found.get(lower) != way_is_soft:
                         found[lower] = way_is_soft
                         ways.append((lower, way_is_soft))

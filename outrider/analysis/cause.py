@@ -198,7 +198,10 @@ def _in_common(
     if len(through) < 2:  # noqa: PLR2004 - one alone has nothing in common with others
         return {}
     _infer(parts, part, [parts[each] for each in through])
-    return {each: graph.needs.get(each, frozenset()) | {part} for each in through}
+    own = {each: graph.needs.get(each, frozenset()) for each in (part, *through)}
+    # What they all need, the common part needs.
+    own[part] |= frozenset.intersection(*(own[each] for each in through)) - {part}
+    return own | {each: own[each] | {part} for each in through}
 
 
 def _infer(parts: dict[str, _Part], part: str, through: Iterable[_Part]) -> None:
@@ -352,7 +355,7 @@ _TITLES = {
     "queries": "Queries of {0} are slow",
     "pool": "The connection pool of {0} is exhausted",
     "database": "The database is slow",
-    "redis": "Redis does not keep up",
+    "redis": "Redis {0} does not keep up",
     "cache": "The cache {0} is cold",
     "api": "The platform's API is slow or refuses calls",
     "queue": "The queue {0} is full",
@@ -372,7 +375,7 @@ def title(part: str) -> str:
         return f"What {rest} calls outside is slow or refuses"
     if kind == "workers" and rest:
         return f"Workers of {rest} do not take tasks"
-    return _TITLES[kind].format(rest)
+    return _TITLES[kind].format(rest).replace("  ", " ")
 
 
 def _words(change: Change) -> str:

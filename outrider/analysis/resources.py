@@ -17,7 +17,8 @@ from typing import Literal
 Role = Literal["utilisation", "saturation", "error", "rate", "duration", "state", "demand"]
 # level: the value itself. growth: a value whose newest counts. climb: the same, while it still
 # climbs. stopped: whether the value says so of a process. rate: increase a second
-# of a counter. mean: increase of a counter over that of another. share: the same over their sum.
+# of a counter. mean: increase of a counter over that of another. share: the same over their sum, of
+# many calls together.
 Form = Literal["level", "growth", "climb", "rate", "mean", "share", "stopped"]
 Unit = Literal["", "s", "bytes", "ratio", "/s", "cores", "bytes/s", "s/s"]
 
@@ -106,14 +107,16 @@ SIGNALS = (
     _S("bot.{bot}.redis.{command}.errors_total", "redis", "error", "failed {command}", "/s", 0.2, form="rate", least_ratio=1, weight=0.6),
     _S("bot.{bot}.redis.{command}.sum_s", "redis", "duration", "{command}", "s", 0.05, form="mean", over="bot.{bot}.redis.{command}.count", least_ratio=1, weight=0.6),
     _S("bot.{bot}.redis.{rest}", "", "demand", "", "", 0),
-    _S("bot.{bot}.api.{method}.limited_total", "api:{bot}", "error", "rate-limited calls of {method}", "/s", 0.2, form="rate", least_ratio=1),
-    _S("bot.{bot}.api.{method}.errors_total", "api:{bot}", "error", "failed calls of {method}", "/s", 0.2, form="rate", least_ratio=1),
+    # People who press twice are rate-limited every day: only a share of all calls tells.
+    _S("bot.{bot}.api.{method}.limited_total", "api:{bot}", "error", "rate-limited share of {method}", "ratio", 0.25, form="share", over="bot.{bot}.api.{method}.count"),
+    _S("bot.{bot}.api.{method}.errors_total", "api:{bot}", "error", "failed share of {method}", "ratio", 0.25, form="share", over="bot.{bot}.api.{method}.count"),
     _S("bot.{bot}.api.errors.{type}_total", "", "demand", "", "", 0),
     _S("bot.{bot}.api.status.{rest}", "", "demand", "", "", 0),
     _S("bot.{bot}.api.{method}.wait.{rest}", "", "demand", "", "", 0),
     _S("bot.{bot}.api.getUpdates.{rest}", "", "demand", "", "", 0),  # long polling: it waits by design
     _S("bot.{bot}.api.get_updates.{rest}", "", "demand", "", "", 0),
     _S("bot.{bot}.api.{method}.sum_s", "api:{bot}", "duration", "a call of {method}", "s", 0.1, form="mean", over="bot.{bot}.api.{method}.count", least_ratio=1),
+    _S("bot.{bot}.api.{rest}", "", "demand", "", "", 0),
     _S("bot.{bot}.gateway.ready", "api:{bot}", "state", "the gateway is not ready", "", 0.5, worse=-1),
     _S("bot.{bot}.gateway.latency_s", "api:{bot}", "duration", "a heartbeat of the gateway", "s", 0.3, least_ratio=1, weight=0.7),
     # A client that polls long looks slow when little happens: requests alone are no proof.

@@ -31,7 +31,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import psutil
@@ -419,7 +419,14 @@ def _say(text: str) -> None:
     sys.stderr.flush()
 
 
+def _interrupted(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
+    # Also where a shell started it in the background, with SIGINT ignored: faults are undone.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
     chosen = harness.options(__doc__ or "")
     keep = Path(os.environ["DIAGNOSE_KEEP"]) if "DIAGNOSE_KEEP" in os.environ else None
     if keep:

@@ -56,7 +56,7 @@ _WAITED_FOR = {
     "cpu": "CPU", "outside": "CPU", "process": "CPU", "memory": "memory", "leak": "memory",
     "disk": "disk throughput", "disk space": "disk space", "network": "network",
     "files": "open files", "loop": "event loop of {0}", "pool": "connection pool of {0}",
-    "queries": "database", "database": "database", "redis": "Redis", "cache": "cache {0}",
+    "queries": "database", "database": "database", "redis": "Redis {0}", "cache": "cache {0}",
     "api": "platform's API", "queue": "queue {0}", "workers": "workers", "broker": "broker of {0}",
 }  # fmt: skip
 # A bot stands out when it uses this share of what all bots use.
@@ -98,7 +98,7 @@ def of(values: Values, changes: Sequence[Change], causes: Sequence[Cause]) -> Bo
         if change.column.part == first.part and change.column.signal.role == "utilisation"
         and change.column.signal.unit == "ratio"
     ]  # fmt: skip
-    resource = _WAITED_FOR[first.kind].format(first.part.partition(":")[2])
+    resource = _WAITED_FOR[first.kind].format(first.part.partition(":")[2]).strip()
     same = full is not None and full.resource == resource
     return Bottleneck(
         resource=resource,

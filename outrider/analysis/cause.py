@@ -48,6 +48,7 @@ _NEEDED, _SLOWED = 0.85, 0.6
 # A core that is short makes a wait so many times the least that counts; what is more, it does not.
 _SLOWED_TIMES = 4.0
 _SLOWED_ALIKE = frozenset({"loop", "queries", "pool"})
+_SHORT = 0.7
 _LATER_TICKS = 3.0
 _SUPPORT = 0.3
 # By elimination nothing is known for sure, so it must last: 5 ticks count 0.7, 12 count 0.94.
@@ -121,7 +122,7 @@ def rank(changes: Sequence[Change], graph: Graph, *, step_s: float) -> list[Caus
     for part, found in parts.items():
         if graphs.kind_of(part) in _SYMPTOMS:
             continue
-        covered, suffering = _covered(part, symptoms, edges)
+        covered, suffering = _covered(part, symptoms, parts, edges)
         reach = 0.7 + 0.3 * covered if symptoms else 0.85
         score = found.own * _unexplained(part, parts, edges, step_s) * reach
         if score >= LEAST_SCORE:
@@ -154,9 +155,10 @@ def _part(changes: list[Change]) -> _Part:
 
 def _with_inferred(parts: dict[str, _Part], graph: Graph, step_s: float) -> Graph:
     """Add what is known only by what it does to others; return the graph with its edges."""
-    if (outside := parts.get("outside")) and "cpu" not in parts:
-        # Cores to spare: nobody is kept waiting by others' work.
-        parts["outside"] = replace(outside, own=outside.own * _ODD)
+    if outside := parts.get("outside"):
+        # Where there are cores to spare, nobody is kept waiting by others' work.
+        short = parts["cpu"].own if "cpu" in parts else 0.0
+        parts["outside"] = replace(outside, own=outside.own * max(_ODD, min(1.0, short / _SHORT)))
     slow = [part for part in parts if graphs.kind_of(part) == "queries"]
     needs = dict(graph.needs) | _in_common(parts, "database", slow, graph)
     waiting = _callers(parts, graph, step_s)
@@ -196,7 +198,10 @@ def _in_common(
     if len(through) < 2:  # noqa: PLR2004 - one alone has nothing in common with others
         return {}
     _infer(parts, part, [parts[each] for each in through])
-    return {each: graph.needs.get(each, frozenset()) | {part} for each in through}
+    own = {each: graph.needs.get(each, frozenset()) for each in (part, *through)}
+    # What they all need, the common part needs.
+    own[part] |= frozenset.intersection(*(own[each] for each in through)) - {part}
+    return own | {each: own[each] | {part} for each in through}
 
 
 def _infer(parts: dict[str, _Part], part: str, through: Iterable[_Part]) -> None:
@@ -236,9 +241,10 @@ def _unexplained(part: str, parts: Mapping[str, _Part], graph: Graph, step_s: fl
     found = parts[part]
     left, slowed = 1.0, 1.0
     alike = _alike(part, parts, graph)
-    for below, is_soft in graph.below(part).items():
-        lower = parts.get(below)
-        if lower is None or lower.onset_s > found.onset_s + _LATER_TICKS * step_s:
+    # What did not change hands nothing up, so the way down is through what did.
+    for below, is_soft in graph.below(part, through=parts).items():
+        lower = parts[below]
+        if lower.onset_s > found.onset_s + _LATER_TICKS * step_s:
             continue
         if is_soft:
             slowing = lower.own * min(1.0, _SLOWED_TIMES / max(found.size, 1.0)) * alike
@@ -262,14 +268,14 @@ def _alike(part: str, parts: Mapping[str, _Part], graph: Graph) -> float:
 
 
 def _covered(
-    part: str, symptoms: Mapping[str, _Part], graph: Graph
+    part: str, symptoms: Mapping[str, _Part], parts: Mapping[str, _Part], graph: Graph
 ) -> tuple[float, tuple[str, ...]]:
     """Return the share of the symptoms that a part explains, and the bots that show them."""
     whole = sum(found.own for found in symptoms.values())
     covered, bots = 0.0, []
     for symptom, found in symptoms.items():
         is_soft = graph.below(symptom).get(part)
-        if is_soft is None:
+        if is_soft is None or (is_soft and part not in graph.below(symptom, through=parts)):
             continue
         covered += found.own * (0.5 if is_soft else 1.0)
         bots.append(graphs.owner_of(symptom))
@@ -349,7 +355,7 @@ _TITLES = {
     "queries": "Queries of {0} are slow",
     "pool": "The connection pool of {0} is exhausted",
     "database": "The database is slow",
-    "redis": "Redis does not keep up",
+    "redis": "Redis {0} does not keep up",
     "cache": "The cache {0} is cold",
     "api": "The platform's API is slow or refuses calls",
     "queue": "The queue {0} is full",
@@ -369,7 +375,7 @@ def title(part: str) -> str:
         return f"What {rest} calls outside is slow or refuses"
     if kind == "workers" and rest:
         return f"Workers of {rest} do not take tasks"
-    return _TITLES[kind].format(rest)
+    return _TITLES[kind].format(rest).replace("  ", " ")
 
 
 def _words(change: Change) -> str:

@@ -52,7 +52,7 @@ def diagnose(
 
     ``fleet`` is the window of what no host owns, at the same ticks; ``graph`` which bots each bot
     needs (see ``graph.needs_of``); ``history`` what is usual for a series where more is known than
-    this window. About 10 ms for 500 series at 360 ticks.
+    this window. About 11 ms of CPU for 500 series at 360 ticks.
     """
     values = _newest(window) | (_newest(fleet) if fleet is not None else {})
     judged = signals.of_windows(window, fleet)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from outrider.settings import BotSettings, instance_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
 _RESTS_ON = {
     "handlers": ("loop:{0}", "life:{0}", "api:{0}", "pool:{0}", "queries:{0}", "disk space"),
@@ -34,9 +34,32 @@ _RESTS_ON = {
     "cache": ("redis",),
     "redis": ("disk space",),
     "workers": ("broker:{0}",),
+    "loads": ("pool:{0}", "queries:{0}"),
     "cpu": ("outside",),
 }
-_SLOWED_BY_CPU = ("handlers", "loop", "pool", "queries", "loads", "redis", "database", "workers")
+_OF_A_BOT = (
+    "handlers",
+    "life",
+    "process",
+    "leak",
+    "loop",
+    "pool",
+    "queries",
+    "cache",
+    "loads",
+    "api",
+)
+_SLOWED_BY_CPU = (
+    "handlers",
+    "loop",
+    "pool",
+    "queries",
+    "loads",
+    "redis",
+    "database",
+    "workers",
+    "api",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +69,11 @@ class Graph:
     needs: Mapping[str, frozenset[str]] = field(default_factory=dict)
     soft: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    def below(self, part: str) -> dict[str, bool]:
-        """Return every part below one, and whether the way to it is soft."""
+    def below(self, part: str, *, through: Container[str] | None = None) -> dict[str, bool]:
+        """Return every part below one, and whether the way to it is soft.
+
+        ``through`` holds the parts that count, which are all when it is not given.
+        """
         found: dict[str, bool] = {}
         ways = [(part, False)]
         while ways:
@@ -55,6 +81,8 @@ class Graph:
             for edges, edge_is_soft in ((self.needs, False), (self.soft, True)):
                 for lower in edges.get(here, ()):
                     way_is_soft = is_soft or edge_is_soft
+                    if through is not None and lower not in through:
+                        continue
                     if lower != part and found.get(lower, True) and found.get(lower) != way_is_soft:
                         found[lower] = way_is_soft
                         ways.append((lower, way_is_soft))
@@ -99,41 +127,39 @@ def needs_of(bots: Mapping[str, BotSettings]) -> dict[str, tuple[str, ...]]:
 def of_parts(parts: Iterable[str], needs: Mapping[str, Iterable[str]] | None = None) -> Graph:
     """Return the graph of the parts that there are; ``needs`` names the bots that a bot needs."""
     known = set(parts)
-    bots = {owner_of(part) for part in known if kind_of(part) in ("handlers", "life", "process")}
+    bots = {owner_of(part) for part in known if kind_of(part) in _OF_A_BOT}
     known |= {f"{kind}:{bot}" for bot in bots for kind in ("handlers", "api")}
-    edges: dict[str, set[str]] = {part: set() for part in known}
-    soft: dict[str, set[str]] = {part: set() for part in known}
+    edges: dict[str, set[str]] = {part: known & _needed(part) for part in known}
     for part in known:
-        kind, owner = kind_of(part), owner_of(part)
-        edges[part] |= known & _needed(kind, owner)
-        if kind in _SLOWED_BY_CPU:
-            soft[part] |= known & {"cpu", "memory"}
-        if kind == "cache":
-            edges[f"handlers:{owner}"].add(part)
-        if kind == "loads":
-            edges[f"handlers:{owner}"].add(part)
-            edges[part] |= known & {f"pool:{owner}", f"queries:{owner}"}
-        if kind == "queue":
-            app = owner.partition("/")[0] if "/" in owner else ""
-            edges[part] |= known & {f"workers:{app}" if app else "workers"}
-        if kind == "process":
-            edges["cpu"] = edges.get("cpu", set()) | {part}
-        if kind == "leak":
-            edges["memory"] = edges.get("memory", set()) | {part}
+        for upper in _carries(part):
+            edges.setdefault(upper, set()).add(part)
     for bot, needed in (needs or {}).items():
         for other in needed:
             # Only whether it is there and free: how its own callers fare says nothing of it.
-            edges.setdefault(f"handlers:{bot}", set()).update(
-                known & {f"life:{other}", f"loop:{other}", f"process:{other}"}
-            )
+            there = known & {f"life:{other}", f"loop:{other}", f"process:{other}"}
+            for asking in (f"handlers:{bot}", f"api:{bot}"):
+                edges.setdefault(asking, set()).update(there)
+    short = frozenset(known & {"cpu", "memory"})
     return Graph(
         {part: frozenset(lower) for part, lower in edges.items()},
-        {part: frozenset(lower) for part, lower in soft.items()},
+        {part: short for part in known if kind_of(part) in _SLOWED_BY_CPU},
     )
 
 
-def _needed(kind: str, owner: str) -> set[str]:
-    """Return what a part of this kind rests on, where there is such a part."""
+def _needed(part: str) -> set[str]:
+    """Return what a part rests on, where there is such a part."""
+    kind, owner = kind_of(part), owner_of(part)
     if kind == "workers" and not owner:
         return {"redis"}
+    if kind == "queue":
+        app = owner.partition("/")[0] if "/" in owner else ""
+        return {f"workers:{app}" if app else "workers"}
     return {template.format(owner) for template in _RESTS_ON.get(kind, ())}
+
+
+def _carries(part: str) -> tuple[str, ...]:
+    """Return the parts that rest on one of which there are many: caches, and who takes the CPU."""
+    kind = kind_of(part)
+    if kind in ("cache", "loads"):
+        return (f"handlers:{owner_of(part)}",)
+    return {"process": ("cpu",), "leak": ("memory",)}.get(kind, ())

@@ -202,8 +202,11 @@ def _shift(signals: Signals, place: int, split: int, usual: Usual | None) -> _Sh
     if line.form == "rate" and float(np.median(before)) * signals.step_s < _DENSE_PER_TICK:
         was, is_, spread = _events(before, now, line.worse, signals.step_s)
         return _Shift(was, is_, spread, was, split)
+    center = float(np.median(before))
+    if (is_ - center) * line.worse < line.least:  # most: the rest of the look is not needed
+        return None
     share = _USUAL_OF_MEANS if line.form == "mean" else _USUAL
-    center, spread, edge = _level(before, share if line.worse > 0 else 1 - share)
+    spread, edge = _level(before, center, share if line.worse > 0 else 1 - share)
     return _Shift(center, is_, spread, edge, split)
 
 
@@ -227,12 +230,10 @@ def _fullness(line: Signal, is_: float) -> float:
     return min(1.0, max(0.0, is_ / line.level)) ** 4
 
 
-def _level(before: Array, share: float) -> tuple[float, float, float]:
-    """Return median, robust spread, and the value that a share of all are below."""
-    center = float(np.median(before))
-    strays = np.abs(before - center)
-    spread = 1.4826 * float(np.median(strays))
-    return center, spread, float(np.quantile(before, share))
+def _level(before: Array, center: float, share: float) -> tuple[float, float]:
+    """Return the robust spread, and the value that a share of all are below."""
+    spread = 1.4826 * float(np.median(np.abs(before - center)))
+    return spread, float(np.quantile(before, share))
 
 
 def _events(before: Array, now: Array, worse: int, step_s: float) -> tuple[float, float, float]:

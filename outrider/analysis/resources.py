@@ -17,7 +17,8 @@ from typing import Literal
 Role = Literal["utilisation", "saturation", "error", "rate", "duration", "state", "demand"]
 # level: the value itself. growth: a value whose newest counts. climb: the same, while it still
 # climbs. stopped: whether the value says so of a process. rate: increase a second
-# of a counter. mean: increase of a counter over that of another. share: the same over their sum.
+# of a counter. mean: increase of a counter over that of another. share: the same over their sum, of
+# many calls together.
 Form = Literal["level", "growth", "climb", "rate", "mean", "share", "stopped"]
 Unit = Literal["", "s", "bytes", "ratio", "/s", "cores", "bytes/s", "s/s"]
 
@@ -96,13 +97,38 @@ SIGNALS = (
     _S("bot.{bot}.cache.{cache}.misses_total", "cache:{bot}.{cache}", "saturation", "share of misses", "ratio", 0.25, form="share", over="bot.{bot}.cache.{cache}.hits_total", weight=0.9),
     _S("bot.{bot}.cache.{cache}.load_seconds_total", "loads:{bot}.{cache}", "duration", "a load", "s", 0.05, form="mean", over="bot.{bot}.cache.{cache}.loads_total", least_ratio=1),
     _S("bot.{bot}.cache.{cache}.{rest}", "", "demand", "", "", 0),
+    _S("bot.{bot}.db.pool.checkout.sum_s", "pool:{bot}", "duration", "a wait for a connection", "s", 0.05, form="mean", over="bot.{bot}.db.pool.checkout.count", least_ratio=1),
     _S("bot.{bot}.db.{rest}", "", "demand", "", "", 0),
-    _S("bot.{bot}.api.{method}.limited_total", "api:{bot}", "error", "rate-limited calls of {method}", "/s", 0.2, form="rate", least_ratio=1),
-    _S("bot.{bot}.api.{method}.errors_total", "api:{bot}", "error", "failed calls of {method}", "/s", 0.2, form="rate", least_ratio=1),
+    _S("bot.{bot}.redis.bl{rest}", "", "demand", "", "", 0),  # blocking commands wait by design
+    _S("bot.{bot}.redis.br{rest}", "", "demand", "", "", 0),
+    _S("bot.{bot}.redis.bz{rest}", "", "demand", "", "", 0),
+    _S("bot.{bot}.redis.xread{rest}", "", "demand", "", "", 0),
+    _S("bot.{bot}.redis.errors.{rest}", "", "demand", "", "", 0),
+    _S("bot.{bot}.redis.{command}.errors_total", "redis", "error", "failed {command}", "/s", 0.2, form="rate", least_ratio=1, weight=0.6),
+    _S("bot.{bot}.redis.{command}.sum_s", "redis", "duration", "{command}", "s", 0.05, form="mean", over="bot.{bot}.redis.{command}.count", least_ratio=1, weight=0.6),
+    _S("bot.{bot}.redis.{rest}", "", "demand", "", "", 0),
+    # People who press twice are rate-limited every day: only a share of all calls tells.
+    _S("bot.{bot}.api.{method}.limited_total", "api:{bot}", "error", "rate-limited share of {method}", "ratio", 0.25, form="share", over="bot.{bot}.api.{method}.count"),
+    _S("bot.{bot}.api.{method}.errors_total", "api:{bot}", "error", "failed share of {method}", "ratio", 0.25, form="share", over="bot.{bot}.api.{method}.count"),
+    _S("bot.{bot}.api.errors.{type}_total", "", "demand", "", "", 0),
+    _S("bot.{bot}.api.status.{rest}", "", "demand", "", "", 0),
     _S("bot.{bot}.api.{method}.wait.{rest}", "", "demand", "", "", 0),
     _S("bot.{bot}.api.getUpdates.{rest}", "", "demand", "", "", 0),  # long polling: it waits by design
     _S("bot.{bot}.api.get_updates.{rest}", "", "demand", "", "", 0),
     _S("bot.{bot}.api.{method}.sum_s", "api:{bot}", "duration", "a call of {method}", "s", 0.1, form="mean", over="bot.{bot}.api.{method}.count", least_ratio=1),
+    _S("bot.{bot}.api.{rest}", "", "demand", "", "", 0),
+    _S("bot.{bot}.gateway.ready", "api:{bot}", "state", "the gateway is not ready", "", 0.5, worse=-1),
+    _S("bot.{bot}.gateway.latency_s", "api:{bot}", "duration", "a heartbeat of the gateway", "s", 0.3, least_ratio=1, weight=0.7),
+    # A client that polls long looks slow when little happens: requests alone are no proof.
+    _S("bot.{bot}.http.{site}.requests.{method}.sum_s", "api:{bot}", "duration", "a request to {site}", "s", 0.1, form="mean", over="bot.{bot}.http.{site}.requests.{method}.count", least_ratio=1, weight=0.5),
+    _S("bot.{bot}.http.{site}.errors_total", "api:{bot}", "error", "failed requests to {site}", "/s", 0.2, form="rate", least_ratio=1, weight=0.7),
+    _S("bot.{bot}.http.{site}.limited_total", "api:{bot}", "error", "rate-limited requests to {site}", "/s", 0.2, form="rate", least_ratio=1, weight=0.7),
+    _S("bot.{bot}.http.{rest}", "", "demand", "", "", 0),
+    _S("bot.{bot}.updates.age.{rest}", "", "demand", "", "", 0),
+    _S("bot.{bot}.instrument.{rest}", "", "demand", "", "", 0),
+    _S("bot.{bot}.frames_dropped_total", "", "demand", "", "", 0),
+    _S("bot.{bot}.refused_total", "", "demand", "", "", 0),
+    _S("bot.{bot}.updates.backlog", "handlers:{bot}", "saturation", "updates that wait", "", 30, form="growth", least_ratio=1, weight=0.6),
     # What people notice: rate, errors and duration of everything a bot times or counts itself.
     _S("bot.{bot}.{name}.sum_s", "handlers:{bot}", "duration", "{name}", "s", 0.1, form="mean", over="bot.{bot}.{name}.count", least_ratio=1),
     _S("bot.{bot}.updates_total", "handlers:{bot}", "rate", "updates", "/s", 0.4, form="rate", worse=-1, least_ratio=0.5, weight=0.5),
@@ -114,8 +140,14 @@ SIGNALS = (
     _S("redis.slowlog_total", "redis", "saturation", "slow commands", "/s", 0.1, form="rate", weight=0.7),
     _S("redis.memory.used_ratio", "redis", "utilisation", "memory of maxmemory", "ratio", 0.1, level=0.9),
     _S("redis.evicted_total", "redis", "error", "keys thrown out", "/s", 1, form="rate"),
-    _S("redis.rejected_total", "redis", "error", "refused connections", "/s", 0.1, form="rate"),
-    _S("redis.blocked_clients", "redis", "saturation", "blocked clients", "", 50, least_ratio=2, weight=0.3),
+    _S("redis.clients.refused_total", "redis", "error", "refused connections", "/s", 0.1, form="rate"),
+    _S("redis.persistence.loading", "redis", "state", "it loads its data", "", 0.5, weight=1.0),
+    _S("redis.persistence.aof_ok", "redis", "state", "it can't write its append-only file", "", 0.5, worse=-1),
+    _S("redis.server.{server}.up", "redis:{server}", "state", "it does not answer", "", 0.5, worse=-1, weight=1.0),
+    _S("redis.server.{server}.latency_s", "redis:{server}", "duration", "a ping", "s", 0.05, least_ratio=2, weight=0.8),
+    _S("redis.server.{server}.slowlog_total", "redis:{server}", "saturation", "slow commands", "/s", 0.1, form="rate", weight=0.7),
+    _S("redis.server.{server}.memory.used_ratio", "redis:{server}", "utilisation", "memory of maxmemory", "ratio", 0.1, level=0.9),
+    _S("redis.server.{server}.evicted_total", "redis:{server}", "error", "keys thrown out", "/s", 1, form="rate"),
     _S("rows.missing", "redis", "state", "rows could not be stored", "", 0.5, weight=0.4),
     _S("db.server.up", "database", "state", "it does not answer", "", 0.5, worse=-1, weight=1.0),
     _S("db.server.locks.waiting", "database", "saturation", "requests that wait for a lock", "", 1, weight=0.9),
@@ -148,7 +180,7 @@ SIGNALS = (
     _S("celery.{app}.tasks.failed_total", "workers:{app}", "error", "failed tasks", "/s", 0.2, form="rate", least_ratio=1, weight=0.6),
 )  # fmt: skip
 
-_DOTTED = frozenset({"cache", "queue", "mount", "method", "name", "rest", "trouble"})
+_DOTTED = frozenset({"cache", "queue", "mount", "method", "name", "rest", "trouble", "type"})
 # A counter of a bot's own is trouble when its name says so; of the others only the bot knows.
 _TROUBLE = r"[\w.-]*(?:err|fail|timeout|refus|limit|retr|wait|drop|late|reject)[\w.-]*"
 _PLACE = re.compile(r"\{(\w+)\}")

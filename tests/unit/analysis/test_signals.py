@@ -85,6 +85,13 @@ def test_a_long_time_away_ends_the_window() -> None:
         ("celery.shop.queue.celery.length", "queue:shop/celery"),
         ("host.mount./var.used_ratio", "disk space"),
         ("db.server.locks.waiting", "database"),
+        ("bot.a.http.example_org.requests.GET.sum_s", "api:a"),
+        ("bot.a.http.example_org.errors_total", "api:a"),
+        ("bot.a.redis.get.sum_s", "redis"),
+        ("bot.a.db.pool.checkout.sum_s", "pool:a"),
+        ("bot.a.handle_update.sum_s", "handlers:a"),
+        ("bot.a.errors.KeyError_total", "handlers:a"),
+        ("redis.server.shop.latency_s", "redis:shop"),
     ],
 )
 def test_a_series_speaks_of_its_part(series: str, part: str) -> None:
@@ -96,7 +103,18 @@ def test_a_series_speaks_of_its_part(series: str, part: str) -> None:
 
 @pytest.mark.parametrize(
     "series",
-    ["bot.a.api.getUpdates.sum_s", "bot.a.db.pool.size", "bot.a.rsi", "bot.a.orders_total", "x"],
+    [
+        "bot.a.api.getUpdates.sum_s",
+        "bot.a.db.pool.size",
+        "bot.a.rsi",
+        "bot.a.orders_total",
+        "x",
+        "bot.a.redis.blpop.sum_s",
+        "bot.a.db.statement.select.sum_s",
+        "bot.a.frames_dropped_total",
+        "bot.a.api.errors.TimeoutError_total",
+        "bot.a.updates.age.sum_s",
+    ],
 )
 def test_what_tells_nothing_of_a_fault_is_left_out(series: str) -> None:
     assert resources.of_series(series) is None
@@ -113,7 +131,7 @@ def test_every_line_can_be_reached_and_has_limits_that_make_sense() -> None:
 
 class _Names(dict[str, str]):
     def __missing__(self, name: str) -> str:
-        return "errors" if name == "trouble" else "name"
+        return "errors" if name == "trouble" else "zone"
 
 
 def test_the_catalogue_calls_counters_what_the_table_takes_for_counters() -> None:

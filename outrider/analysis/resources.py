@@ -52,9 +52,13 @@ SIGNALS = (
     # The machine. `outside` is added by `signals`: what the host's bots do not use themselves.
     _S("host.cpu.used_ratio", "cpu", "utilisation", "CPU use", "ratio", 0.15, level=0.85, weight=0.8),
     _S("host.pressure.cpu.some_ratio", "cpu", "saturation", "time in which work waits for a core", "ratio", 0.25, level=0.6),
+    # The ratios of the kernel are means of ten seconds; the totals tell of the tick itself.
+    _S("host.pressure.cpu.some_seconds_total", "cpu", "saturation", "time in which work waits for a core", "s/s", 0.25, form="rate"),
+    _S("host.processes.running", "cpu", "saturation", "threads that run or wait for a core", "", 2, least_ratio=0.5, weight=0.8),
     _S("host.cpu.outside_cores", "outside", "utilisation", "CPU used by other processes", "cores", 0.4),
     _S("host.memory.used_ratio", "memory", "utilisation", "memory use", "ratio", 0.15, level=0.92),
     _S("host.pressure.memory.some_ratio", "memory", "saturation", "time in which work waits for memory", "ratio", 0.1, level=0.3),
+    _S("host.pressure.memory.some_seconds_total", "memory", "saturation", "time in which work waits for memory", "s/s", 0.1, form="rate"),
     _S("host.memory.oom_kills_total", "memory", "error", "processes killed for want of memory", "/s", 0.02, form="rate"),
     _S("host.swap.used_ratio", "memory", "saturation", "swap use", "ratio", 0.1, level=0.5),
     _S("host.swap.in_bytes_total", "memory", "saturation", "reading back from swap", "bytes/s", 1e6, form="rate"),
@@ -62,6 +66,7 @@ SIGNALS = (
     _S("host.mount.{mount}.used_ratio", "disk space", "utilisation", "used disk space", "ratio", 0.1, level=0.95),
     _S("host.mount.{mount}.inodes_used_ratio", "disk space", "utilisation", "used inodes", "ratio", 0.1, level=0.95),
     _S("host.pressure.io.some_ratio", "disk", "saturation", "time in which work waits for a disk", "ratio", 0.2, level=0.4),
+    _S("host.pressure.io.some_seconds_total", "disk", "saturation", "time in which work waits for a disk", "s/s", 0.2, form="rate"),
     _S("host.disk.busy_ratio", "disk", "utilisation", "time in which the disk works", "ratio", 0.4, level=0.9, weight=0.6),
     _S("host.disk.latency_s", "disk", "duration", "a read or write", "s", 0.02, least_ratio=2),
     _S("host.processes.blocked", "disk", "saturation", "threads that wait for a disk", "", 4, weight=0.6),

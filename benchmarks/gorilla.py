@@ -24,8 +24,10 @@ def size_bits(ticks: NDArray[np.int64], column: NDArray[np.float64], step_s: int
     if not len(ticks):
         return 0
     deltas = np.diff(ticks, prepend=ticks[0] - 1) * step_s
-    changes = np.abs(np.diff(deltas, prepend=step_s))[1:]
-    stamps = np.select([changes == 0, changes <= 63, changes <= 255, changes <= 2047],
+    changes = np.diff(deltas, prepend=step_s)[1:]
+    # The paper's ranges are [-63, 64], [-255, 256] and [-2047, 2048].
+    size = np.maximum(changes - 1, -changes)
+    stamps = np.select([changes == 0, size <= 63, size <= 255, size <= 2047],
                        [1, 9, 12, 16], 36).sum()  # fmt: skip
     bits = column.view(np.uint64)
     return _HEADER_BITS + _FIRST_BITS + int(stamps) + _xor_bits(bits[1:] ^ bits[:-1])

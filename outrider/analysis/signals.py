@@ -140,8 +140,9 @@ def _joined(window: Window, fleet: Window | None) -> Window:
         ]  # fmt: skip
         used = window.values[:, places["host.cpu.used_ratio"]]
         cores = window.values[:, places["host.cpu.cores"]]
-        bots = np.nansum(window.values[:, by_bots], axis=1)
-        blocks.append(np.maximum(used * cores - bots, 0.0)[:, np.newaxis])
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is unknown
+            bots = np.nansum(window.values[:, by_bots], axis=1)
+            blocks.append(np.maximum(used * cores - bots, 0.0)[:, np.newaxis])
         names.append(OUTSIDE)
     if fleet is not None and len(fleet.times_s) and len(window.times_s):
         new = [place for place, name in enumerate(fleet.names) if name not in places]

@@ -29,6 +29,21 @@ def ranked(*changes: Change, parts: str = "") -> list[str]:
     return [each.part for each in found]
 
 
+def test_five_caches_of_a_bot_that_say_the_same_are_one_witness() -> None:
+    def away(cache: str, bot: str) -> Change:
+        found = of_series(f"bot.{bot}.cache.{cache}.away")
+        assert found is not None
+        series = f"bot.{bot}.cache.{cache}.away"
+        return Change(Column(series, found[0], "redis", "w"), 0.0, 1.0, 2.0, 9.0, 100.0, 20)
+
+    def score(*changes: Change) -> float:
+        graph_ = graph.of_parts({"redis"})
+        return cause.rank(changes, graph_, step_s=1.0)[0].score
+
+    assert score(away("x", "a")) == score(away("x", "a"), away("y", "a"), away("z", "a"))
+    assert score(away("x", "a")) < score(away("x", "a"), away("x", "b"))
+
+
 def test_nothing_changed_has_no_cause() -> None:
     assert ranked() == []
 

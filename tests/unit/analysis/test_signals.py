@@ -141,3 +141,12 @@ def test_the_catalogue_calls_counters_what_the_table_takes_for_counters() -> Non
             assert (known.metric.kind == "counter") == (line.form in ("rate", "mean", "share")), (
                 line
             )
+
+
+def test_a_value_beyond_all_numbers_is_unknown_and_no_warning() -> None:
+    found = made(
+        {"host.cpu.used_ratio": [np.inf, 0.5], "host.cpu.cores": [0, 4],
+         "bot.a.cpu_ratio": [np.inf, 0.5], "bot.b.cpu_ratio": [-np.inf, 0.5]}
+    )  # fmt: skip
+
+    assert column(found, signals.OUTSIDE) == pytest.approx([np.nan, 1.0], nan_ok=True)

@@ -138,8 +138,13 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Open pages; every one of them must stay free of errors, but for the ``expected``."""
+def visit(browser: Browser, serve: Callable[[str], str]) -> Iterator[Callable[..., Page]]:
+    """Open pages; every one of them must stay free of errors, but for the ``expected``.
+
+    It needs ``serve`` only to be torn down before it: a page that is still open when its
+    dashboard ends finds the connection refused, and says so.
+    """
+    del serve
     opened: list[Page] = []
     wrong: list[str] = []
     excused: list[str] = []

@@ -10,6 +10,12 @@
     ├── SupervisorUnavailable  nothing listens on the control socket
     ├── UnknownBot           no bot of that name in this fleet
     ├── DeliveryError        a notification did not arrive
+    ├── ChannelError         a request over the channel got no answer
+    │   ├── ChannelBusy        no room to queue it; nothing was sent (worth another try)
+    │   ├── ChannelTimeout     no answer in time; it may have been carried out
+    │   ├── ChannelLost        whoever had it is gone; it may have been carried out
+    │   ├── ChannelRefused     nobody serves it, or not to this caller
+    │   └── RequestFailed      the function that was asked raised; the text is its error's
     └── StoreError           stored bytes can't be read
 """
 
@@ -89,6 +95,38 @@ class DeliveryError(OutriderError):
         super().__init__(text)
         self.permanent = permanent
         self.retry_after_s = None if permanent else 2.0
+
+
+class ChannelError(OutriderError):
+    """A request over the channel got no answer."""
+
+    permanent = False
+
+
+class ChannelBusy(ChannelError):
+    """There is no room to queue it; nothing was sent. Send less, or raise the bot's instances."""
+
+    retry_after_s = 0.1
+
+
+class ChannelTimeout(ChannelError):
+    """No answer came in time; the request may have been carried out all the same."""
+
+
+class ChannelLost(ChannelError):
+    """Whoever had the request is gone; it may have been carried out, and is not sent again."""
+
+
+class ChannelRefused(ChannelError):
+    """Nobody serves this, or not to this caller."""
+
+    permanent = True
+
+
+class RequestFailed(ChannelError):
+    """The function that was asked raised; the text is its error's."""
+
+    permanent = True
 
 
 class StoreError(OutriderError):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, Self, TypeVar
 
+    from outrider.sdk.channel import Channel
     from outrider.sdk.transports import Transport
 
     T = TypeVar("T")
@@ -71,6 +72,7 @@ class Bot:
         self._gauges: dict[str, float] = {}
         self._timers: dict[str, Timer] = {}
         self._sources: list[Callable[[], Mapping[str, float]]] = []
+        self._channel: Channel | None = None
         self._begin()
         _CURRENT.append(self)
 
@@ -100,6 +102,17 @@ class Bot:
     def missed(self) -> int:
         """How many frames wait for somebody to take them."""
         return len(self._ring)
+
+    @property
+    def channel(self) -> Channel:
+        """The channel to the supervisor and to its other bots; opened when first used."""
+        with self._naming:
+            if self._channel is None:
+                from outrider.sdk import channel
+
+                self._channel = channel.of_process()
+                self.add_source(self._channel.figures)
+            return self._channel
 
     def ready(self) -> None:
         """Tell the supervisor that this bot does its work from now on. Safe to repeat."""

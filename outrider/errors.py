@@ -103,27 +103,27 @@ class ChannelError(OutriderError):
     permanent = False
 
 
-class ChannelBusy(ChannelError):
+class ChannelBusy(ChannelError):  # noqa: N818
     """There is no room to queue it; nothing was sent. Send less, or raise the bot's instances."""
 
     retry_after_s = 0.1
 
 
-class ChannelTimeout(ChannelError):
+class ChannelTimeout(ChannelError):  # noqa: N818
     """No answer came in time; the request may have been carried out all the same."""
 
 
-class ChannelLost(ChannelError):
+class ChannelLost(ChannelError):  # noqa: N818
     """Whoever had the request is gone; it may have been carried out, and is not sent again."""
 
 
-class ChannelRefused(ChannelError):
+class ChannelRefused(ChannelError):  # noqa: N818
     """Nobody serves this, or not to this caller."""
 
     permanent = True
 
 
-class RequestFailed(ChannelError):
+class RequestFailed(ChannelError):  # noqa: N818
     """The function that was asked raised; the text is its error's."""
 
     permanent = True

@@ -41,7 +41,7 @@ async def run(settings: Settings, *, config: Path | None, progress: Progress) ->
     def env_of(bot: str) -> dict[str, str]:
         return bot_environment(
             settings, bot, redis_url=redis_url, telemetry=supervisor.telemetry_path,
-            config=config, pool_size=sizes.get(bot),
+            channel=supervisor.channel_path, config=config, pool_size=sizes.get(bot),
         )  # fmt: skip
 
     await supervisor.open()

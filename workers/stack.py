@@ -207,8 +207,8 @@ class Stack:
         assert self.addresses is not None
         return bot_environment(
             self.settings, bot, redis_url=self.addresses.redis_url,
-            telemetry=self.supervisor.telemetry_path, config=self._config,
-            pool_size=self._pool_sizes.get(bot),
+            telemetry=self.supervisor.telemetry_path, channel=self.supervisor.channel_path,
+            config=self._config, pool_size=self._pool_sizes.get(bot),
         )  # fmt: skip
 
     def _parts(self, at: Addresses) -> list[ProcessSpec]:
@@ -305,6 +305,7 @@ def bot_environment(
     *,
     redis_url: str,
     telemetry: Path,
+    channel: Path,
     config: Path | None,
     pool_size: int | None,
 ) -> dict[str, str]:
@@ -312,6 +313,7 @@ def bot_environment(
     env = {
         "OUTRIDER_BOT": bot,
         "OUTRIDER_TELEMETRY": str(telemetry),
+        "OUTRIDER_CHANNEL": str(channel),
         "OUTRIDER_REDIS_URL": redis_url,
         "OUTRIDER_DATA_DIR": str(settings.data_dir.resolve()),
         "OUTRIDER_HOST": settings.host,

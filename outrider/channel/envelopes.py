@@ -100,7 +100,7 @@ class Call(Struct, array_like=True, tag=7, frozen=True, gc=False):
 
 
 class Reply(Struct, array_like=True, tag=8, frozen=True, gc=False):
-    """An answer; with a ``problem``, a word of :mod:`outrider.channel.problems`, the body says which."""
+    """An answer; with a ``problem`` (see ``outrider.channel.problems``) the body is its text."""
 
     id: Number
     problem: Choice

@@ -81,7 +81,7 @@ class Outbox:
         return bool(self._topics or self._urgent or self._bulk)
 
     @property
-    def bytes(self) -> int:
+    def waiting_bytes(self) -> int:
         """How much waits."""
         return self.bulk_bytes + self.urgent_bytes
 
@@ -156,7 +156,7 @@ class Outbox:
         """Forget all that waits; its messages count as dropped."""
         self._close_gathered()
         self.dropped += sum(messages for _, messages, _ in (*self._urgent, *self._bulk))
-        self._budget.used_bytes -= self.bytes
+        self._budget.used_bytes -= self.waiting_bytes
         self.urgent_bytes = self.bulk_bytes = 0
         self._urgent.clear()
         self._bulk.clear()

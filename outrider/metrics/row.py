@@ -12,6 +12,7 @@ import redis
 
 from outrider.metrics.bots import BotsCollector
 from outrider.metrics.cache import CacheCollector
+from outrider.metrics.channel import ChannelCollector
 from outrider.metrics.database import DatabaseCollector
 from outrider.metrics.gather import Gatherer
 from outrider.metrics.host import HostCollector
@@ -37,6 +38,7 @@ class HostRow:
         self._host = HostCollector()
         self._bots = BotsCollector()
         self._caches = CacheCollector()
+        self._channel = ChannelCollector()
         self._scrapes = ScrapeCollector(settings.scrape) if settings.scrape else None
         self._statsd = StatsdCollector() if settings.statsd.enabled else None
 
@@ -74,6 +76,7 @@ class HostRow:
         parts |= {
             "unsupervised": of_unsupervised,
             "bots": of_bots,
+            "channel": lambda: self._channel.collect((snapshot() or {}).get("channel")),
             "caches": lambda: self._caches.collect(spoken),
             "host": lambda: self._host.collect(now_s),
         }

@@ -76,9 +76,13 @@ class Answer:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
 
+        def came() -> None:
+            if not future.done():  # who awaited it was cancelled
+                future.set_result(None)
+
         def wake(_: Answer) -> None:
             try:
-                loop.call_soon_threadsafe(lambda: future.done() or future.set_result(None))
+                loop.call_soon_threadsafe(came)
             except RuntimeError:  # the loop was closed: nobody awaits any more
                 return
 

@@ -1,4 +1,4 @@
-"""A bot's end of the channel: it publishes, subscribes, asks and answers, in threads and in asyncio.
+"""A bot's end of the channel: publishes, subscribes, asks and answers, in threads and asyncio.
 
 Nothing here blocks but ``Answer.result()``. Without a supervisor publications are dropped, counted,
 and requests fail at once; while a supervisor is being replaced both wait, bounded, for the next.
@@ -114,7 +114,7 @@ class Channel:
         outbox = self._link.outbox
         with self._asking:
             self._waiting_for_room.append(answer)
-        if outbox.bytes < outbox.most_bytes // 2:
+        if outbox.waiting_bytes < outbox.most_bytes // 2:
             self.has_room()
         return answer
 
@@ -142,10 +142,10 @@ class Channel:
     ) -> None:
         """Answer requests with what ``function(body, sender)`` returns; ``def`` or ``async def``.
 
-        What it raises is told to who asked. A plain function runs in a thread, ``at_once`` 4 of them
-        at most; an async one in the loop that runs here, 64 times at once, and is cancelled when the
-        asker waits no more. What is beyond waits in the supervisor, for another instance too.
-        ``only`` names the bot, instance or ``"supervisor"`` that alone may ask.
+        What it raises is told to who asked. A plain function runs in a thread, ``at_once`` 4 of
+        them at most; an async one in the loop that runs here, 64 times at once, and is cancelled
+        when the asker waits no more. What is beyond waits in the supervisor, for another instance
+        too. ``only`` names the bot, instance or ``"supervisor"`` that alone may ask.
         """
         _check_name("name", name)
         if at_once is not None and not 1 <= at_once <= MOST_ASKED:
@@ -179,8 +179,8 @@ class Channel:
     ) -> Answer:
         """Ask a bot: the least loaded of its instances, or the one ``instance``.
 
-        ``await`` what is returned, or call its ``result()``. It raises ``ChannelRefused`` when nobody
-        serves ``name``, ``RequestFailed`` when the function raised, ``ChannelTimeout`` after
+        ``await`` what is returned, or call its ``result()``. It raises ``ChannelRefused`` when
+        nobody serves ``name``, ``RequestFailed`` when the function raised, ``ChannelTimeout`` after
         ``within_s``, ``ChannelLost`` when whoever had it is gone, ``ChannelBusy`` when too much
         waits already.
 
@@ -210,7 +210,9 @@ class Channel:
             heapq.heappush(self._deadlines, (deadline_s, number))
             if not self._link.put(envelope, urgent=True):
                 del self._asked[number]
-                answer.settle(error=ChannelBusy("the supervisor does not read; the outbox is full."))
+                answer.settle(
+                    error=ChannelBusy("the supervisor does not read; the outbox is full.")
+                )
                 return answer
             asked.ticket = self._link.outbox.tickets
         self._link.ring(deadline_s)
@@ -222,7 +224,7 @@ class Channel:
         written = outbox.written
         return {
             "channel.connected": float(self.connected),
-            "channel.queued_bytes": float(outbox.bytes),
+            "channel.queued_bytes": float(outbox.waiting_bytes),
             "channel.window_s": self._link.pace.window_s,
             "channel.sent_total": float(written.messages),
             "channel.batches_total": float(written.frames),

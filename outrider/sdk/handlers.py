@@ -1,7 +1,7 @@
-"""Runs what a bot has for the channel: subscribers and served functions, ``def`` and ``async def``.
+r"""Runs what a bot has for the channel: subscribers and served functions, plain and async.
 
 ===================  ==========================  ===========================
-\\                    registered inside a loop    registered elsewhere
+\                     registered inside a loop    registered elsewhere
 ===================  ==========================  ===========================
 subscriber, def      in that loop                in the channel's own thread
 subscriber, async    in that loop, one by one    refused
@@ -142,7 +142,7 @@ class Handlers:
         for body in bodies:
             try:
                 function(body, sender)
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged, and the next message is another
                 self._failed("the subscriber of %s failed", subscriber.topic, trace=True)
 
     def _drain(self, subscriber: Subscriber) -> None:
@@ -163,7 +163,7 @@ class Handlers:
             for body in bodies:
                 try:
                     await subscriber.function(body, sender)
-                except Exception:
+                except Exception:  # noqa: BLE001 - logged, and the next message is another
                     self._failed("the subscriber of %s failed", subscriber.topic, trace=True)
                 finally:
                     subscriber.pending_messages -= 1
@@ -237,11 +237,9 @@ class Handlers:
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """Return the loop that runs in this thread; where nobody imported asyncio, none does."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
-        return None
+    loaded: Any = sys.modules.get("asyncio")
     try:
-        loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        loop: asyncio.AbstractEventLoop | None = loaded and loaded.get_running_loop()
     except RuntimeError:
         return None
     return loop

@@ -252,17 +252,11 @@ class Link:
             while not self._is_closed:
                 if not self._await(connected):
                     continue
-                try:
-                    piece = connected.recv(READ_BYTES)
-                except (BlockingIOError, InterruptedError):
-                    continue
+                piece = connected.recv(READ_BYTES)  # select said that there is something
                 if not piece:
                     break
                 for payload in splitter.feed(piece):
-                    for envelope in decode_to_bot(payload):
-                        if type(envelope) is Welcome:
-                            self._admitted(connected)
-                        self._owner.received(envelope)
+                    self._take(connected, payload)
         except (OSError, BadFrame) as error:
             self.reason = str(error)
         with self._lock:
@@ -275,6 +269,12 @@ class Link:
         if was_in:
             self._owner.lost()
         return was_in
+
+    def _take(self, connected: socket.socket, payload: memoryview) -> None:
+        for envelope in decode_to_bot(payload):
+            if type(envelope) is Welcome:
+                self._admitted(connected)
+            self._owner.received(envelope)
 
     def _await(self, connected: socket.socket) -> bool:
         """Wait until there is something to read, doing what else is due meanwhile."""
@@ -291,7 +291,7 @@ class Link:
                 if writable or time.monotonic() >= self._written_at_s + self.pace.window_s:
                     self._write(self.outbox.gathered)
         # Half empty before anybody is woken, or each would find room for one message.
-        if self._was_full and self.outbox.bytes < self.outbox.most_bytes // 2:
+        if self._was_full and self.outbox.waiting_bytes < self.outbox.most_bytes // 2:
             self._was_full = False
             self._owner.has_room()
         return readable
@@ -302,7 +302,9 @@ class Link:
         wants_room = self._is_blocked and connected is not None
         if max(number, self._bell) < _SELECTABLE:
             read = [self._bell] if connected is None else [self._bell, number]
-            readable, writable, _ = select.select(read, [number] if wants_room else [], [], within_s)
+            readable, writable, _ = select.select(
+                read, [number] if wants_room else [], [], within_s
+            )
             can_read, can_write = number in readable, bool(writable)
             rung = self._bell in readable
         else:

@@ -1,7 +1,8 @@
 """Runs a set of processes: starts them in order, hears what they say, obeys its control socket.
 
-One event loop, no threads of its own. Two sockets lie in the run folder, which only the owner can
-enter: ``telemetry.sock`` takes frames from bots, ``control.sock`` takes orders (see ``control``).
+One event loop, no threads of its own. Three sockets lie in the run folder, which only the owner can
+enter: ``telemetry.sock`` takes frames from bots, ``control.sock`` takes orders (see ``control``),
+and over ``channel.sock`` bots talk to it and to each other (see ``channel``).
 If asked to, it takes StatsD datagrams besides (see ``statsd``).
 What happens is kept as numbered events, so that a collector can store each once.
 """
@@ -26,6 +27,7 @@ from outrider import units
 from outrider.errors import BadArgument, UnknownBot
 from outrider.metrics import frame as frames
 from outrider.supervisor import control, logs
+from outrider.supervisor.channel.hub import Hub
 from outrider.supervisor.process import Supervised
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from outrider.supervisor.spec import ProcessSpec
     from outrider.supervisor.statsd import Listener
 
+CHANNEL = "channel.sock"
 KEPT_EVENTS = 500
 HOUSEKEEPING_S = 5.0
 _DRAINED_AT_ONCE = 256
@@ -63,6 +66,7 @@ class Supervisor:
         self.frames: dict[str, frames.Frame] = {}
         self.events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
         self.refused_frames = 0
+        self.hub = Hub(run_dir / CHANNEL, who=self._who, known=self._is_declared, tell=self._tell)
         self._boot = uuid.uuid4().hex[:12]
         self._sequence = 0
         self._scale_to = scale_to
@@ -79,8 +83,13 @@ class Supervisor:
         """Where bots send their frames."""
         return self.run_dir / "telemetry.sock"
 
+    @property
+    def channel_path(self) -> Path:
+        """Where bots find the channel."""
+        return self.hub.path
+
     async def open(self) -> None:
-        """Open both sockets.
+        """Open the sockets.
 
         Raises:
             BadArgument: another supervisor is at work in this folder, or StatsD's port is taken.
@@ -96,6 +105,7 @@ class Supervisor:
             self._statsd.open()
         self._telemetry = self._open_telemetry()
         self._listen()
+        self.hub.open()
         self._control = await control.serve(self.run_dir, self.handle)
         self._housekeeping = asyncio.ensure_future(self._keep_house())
 
@@ -136,6 +146,7 @@ class Supervisor:
             self._control.close()
         if self._statsd:
             self._statsd.close()
+        self.hub.close()
         if self._telemetry:
             asyncio.get_running_loop().remove_reader(self._telemetry)
             self._telemetry.close()
@@ -155,6 +166,7 @@ class Supervisor:
             "frames": {name: msgspec.to_builtins(frame) for name, frame in self.frames.items()},
             "refused_frames": self.refused_frames,
             "statsd": self._statsd.snapshot() if self._statsd else None,
+            "channel": self.hub.snapshot(),
             "events": list(itertools.islice(self.events, first, None)),
         }
 
@@ -242,6 +254,25 @@ class Supervisor:
             "log": logs.tail(logs.path_of(self.logs_dir, name), 20),
             "events": [event for event in self.events if event["name"] == name][-10:],
         }
+
+    def _who(self, pid: int) -> tuple[str, str] | None:
+        """Return instance and bot of a process that was started here."""
+        return next(
+            (
+                (process.spec.name, process.spec.bot)
+                for process in self.processes.values()
+                if process.pid == pid and process.spec.kind == "bot"
+            ),
+            None,
+        )
+
+    def _is_declared(self, bot: str, instance: str) -> bool:
+        """Tell whether there is such a bot, or such an instance of one, be it down."""
+        return any(
+            process.spec.kind == "bot"
+            and (process.spec.bot == bot or process.spec.name == instance)
+            for process in self.processes.values()
+        )
 
     def _named(self, bot: str) -> list[Supervised]:
         chosen = [

@@ -1,1 +1,1 @@
-"""The supervisor's end of the channel: a hub through which its bots talk to it and to each other."""
+"""The supervisor's end of the channel: a hub for its bots to talk to it and to each other."""

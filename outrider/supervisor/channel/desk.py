@@ -71,7 +71,7 @@ class Desk(Member):
         self._router.publish(self, Publish(topic, array([encode_body(body)])))
 
     def subscribe(self, topic: str, function: Function) -> None:
-        """Call ``function(body, sender)`` for each message of a topic; ``sender`` is an instance."""
+        """Call ``function(body, sender)`` for each message of a topic, sent by an instance."""
         self._subscribers[topic] = function
         self._router.subscribe(self, Subscribe(topic, wanted=True))
 
@@ -137,7 +137,7 @@ class Desk(Member):
         for body in bodies:
             try:
                 function(body, said.sender)  # type: ignore[misc] # there are none without
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged, and the next message is another
                 self._log("subscriber of %s failed", said.topic)
 
     def _call(self, call: Call) -> None:
@@ -187,4 +187,4 @@ class Desk(Member):
         """Log what failed, the first time and then ever more seldom."""
         self.failures += 1
         if self.failures & (self.failures - 1) == 0:
-            logger.exception(f"{text} (failure %d)", what, self.failures)  # noqa: G004
+            logger.error(f"{text} (failure %d)", what, self.failures, exc_info=True)  # noqa: G004, LOG014

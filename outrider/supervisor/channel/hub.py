@@ -8,12 +8,12 @@
 
 A bot is known by the kernel's word on who connected (``SO_PEERCRED``), never by its own: the pid is
 that of a process the supervisor started, or one in its session, and speaks under that name only. A
-process may connect before the supervisor has noted its pid, just after a fork: it is looked up again
-for a second before it is refused.
+process may connect before the supervisor has noted its pid, just after a fork: it is looked up
+again for a second before it is refused.
 
-Nothing here waits for a bot. Each is read 64 KiB at a time in turn, what it can fill is bounded, and
-all outboxes together hold 128 MiB at most. Who speaks nonsense is closed, stays out for five seconds,
-and the reason is kept.
+Nothing here waits for a bot. Each is read 64 KiB at a time in turn, what it can fill is bounded,
+and all outboxes together hold 128 MiB at most. Who speaks nonsense is closed, stays out for five
+seconds, and the reason is kept.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class Hub:
     ) -> None:
         self.path = path
         self.closed: deque[dict[str, Any]] = deque(maxlen=KEPT_REASONS)
+        self.faults = 0
         self.refused: Counter[str] = Counter()
         self._who, self._tell, self._now = who, tell, now
         self._router = Router(known)
@@ -88,7 +89,7 @@ class Hub:
         self._budget = Budget(MOST_QUEUED_BYTES)
         self._peers: set[Peer] = set()
         self._out_until_s: dict[str, float] = {}
-        self._gone = Counter[str]()
+        self._gone: Counter[str] = Counter()  # what those sent that are gone
         self._listener: socket.socket | None = None
         self._inode = 0
         self._unknown: set[asyncio.Task[None]] = set()
@@ -126,13 +127,14 @@ class Hub:
 
     def snapshot(self) -> dict[str, Any]:
         """Return what is known, as plain data: totals since the start, and the state now."""
-        written = self._gone + Counter[str]()
+        written = Counter(self._gone)
         for peer in self._peers:
-            written += _counted(peer)
+            written.update(_counted(peer))
         return {
             "totals": asdict(self._router.totals) | dict(written),
             "queued_bytes": self._budget.used_bytes + self._router.waiting_bytes,
             "failures": self.desk.failures,
+            "faults": self.faults,
             "refused": dict(self.refused),
             "work": {bot: asdict(work) for bot, work in self._router.work.items()},
             "peers": [
@@ -140,7 +142,7 @@ class Hub:
                     "instance": peer.instance,
                     "bot": peer.bot,
                     "pid": peer.pid,
-                    "queued_bytes": peer.outbox.bytes,
+                    "queued_bytes": peer.outbox.waiting_bytes,
                     "dropped": peer.outbox.dropped,
                     "running": len(peer.running),
                     "asked": peer.asked,
@@ -237,9 +239,10 @@ class Hub:
 
     def _forget(self, peer: Peer, why: str, at_fault: bool) -> None:  # noqa: FBT001 - a callback
         self._peers.discard(peer)
-        self._gone += _counted(peer)
+        self._gone.update(_counted(peer))
         self._router.leave(peer, self._now())
         if at_fault:
+            self.faults += 1
             self._out_until_s[peer.instance] = self._now() + STAYS_OUT_S
             self.closed.append(
                 {"at_s": time.time(), "instance": peer.instance, "pid": peer.pid, "reason": why}
@@ -256,15 +259,14 @@ class Hub:
             self._watch_deadlines()
 
 
-def _counted(peer: Peer) -> Counter[str]:
+def _counted(peer: Peer) -> dict[str, Any]:
     written = peer.outbox.written
-    return Counter(
-        {
-            "sent_frames": written.frames,
-            "sent_messages": written.messages,
-            "sent_bytes": written.bytes,
-            "received_frames": peer.received_frames,
-            "received_bytes": peer.received_bytes,
-            "unsent_messages": peer.outbox.dropped,
-        }
-    )
+    return {
+        "sent_frames": written.frames,
+        "sent_messages": written.messages,
+        "sent_bytes": written.bytes,
+        "waited_s": written.waited_s,
+        "received_frames": peer.received_frames,
+        "received_bytes": peer.received_bytes,
+        "unsent_messages": peer.outbox.dropped,
+    }

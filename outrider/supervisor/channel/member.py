@@ -81,11 +81,7 @@ class Member:
     def is_free(self, name: str) -> bool:
         """Tell whether it can do one more."""
         offer = self.offers.get(name)
-        return (
-            offer is not None
-            and self._running_of.get(name, 0) < offer.at_once
-            and self.has_room
-        )
+        return offer is not None and self._running_of.get(name, 0) < offer.at_once and self.has_room
 
     def load(self, name: str) -> tuple[float, int]:
         """Return what to choose the least loaded by."""

@@ -1,7 +1,8 @@
 """A bot at the other end of a socket: reads what it sends, writes what it gets, bounds both.
 
-A bot that sends nonsense is closed with a reason. One that does not read loses publications, counted;
-requests wait until it reads again. One that does not even read the answers it asked for is closed.
+A bot that sends nonsense is closed with a reason. One that does not read loses publications, and
+they are counted; requests to it wait until it reads again. One that does not even read the answers
+that it asked for is closed.
 """
 
 from __future__ import annotations

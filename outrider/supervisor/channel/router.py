@@ -257,7 +257,7 @@ class Router:
     def _dispatch(self, job: Job, now_s: float) -> None:
         able = [member for member in self._servers.get(job.name, ()) if job.is_for(member)]
         allowed = [member for member in able if member.admits(job)]
-        if able and not allowed or not able and self._will_never_serve(job):
+        if not allowed and (able or self._will_never_serve(job)):
             why = "does not serve it to you" if able else "serves no such function"
             self._fail(job, problems.REFUSED, f"{job.bot or job.instance} {why}: {job.name!r}.")
             return
@@ -269,7 +269,9 @@ class Router:
         size = len(memoryview(job.body))
         if len(queue) >= MOST_WAITING or self.waiting_bytes + size > MOST_WAITING_BYTES:
             self._tally(job).busy += 1
-            self._fail(job, problems.BUSY, f"{len(queue):,} requests wait for {job.name!r} already.")
+            self._fail(
+                job, problems.BUSY, f"{len(queue):,} requests wait for {job.name!r} already."
+            )
             return
         job.body = job.body.copy()  # or the whole frame in which it came would wait with it
         job.state = "waiting"
@@ -296,9 +298,7 @@ class Router:
         tally.running += 1
         tally.waited_s += now_s - job.arrived_s
         self._watch(job)
-        server.take(
-            Call(job.id, job.name, job.sender, max(0.0, job.deadline_s - now_s), job.body)
-        )
+        server.take(Call(job.id, job.name, job.sender, max(0.0, job.deadline_s - now_s), job.body))
 
     def _serve_waiting(self, member: Member, name: str, now_s: float) -> None:
         """Give a member what waits for it, the oldest first."""

@@ -18,6 +18,7 @@ outbox; nothing is written before the hub has welcomed us, since it would be los
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import socket
@@ -139,7 +140,8 @@ class Link:
         """See that the thread is awake by then."""
         if at_s < self._sleeps_until_s:
             self._sleeps_until_s = at_s
-            self._ring()
+            with self._lock:
+                self._ring()
 
     def flush(self, within_s: float) -> None:
         """Write all that waits; gives up when the hub does not read for so long."""
@@ -154,7 +156,7 @@ class Link:
     def close(self) -> None:
         """Close the connection and end the thread. Does not wait for it."""
         self._is_closed = True
-        if self.thread is not None:
+        with self._lock:
             self._ring()
 
     def abandon(self) -> None:
@@ -166,8 +168,10 @@ class Link:
             os.close(self._bell)
 
     def _ring(self) -> None:
-        with contextlib.suppress(OSError):
-            os.eventfd_write(self._bell, 1)
+        """Wake the thread. Held: the lock, or the number might be another's by now."""
+        if self._bell >= 0:
+            with contextlib.suppress(OSError):
+                os.eventfd_write(self._bell, 1)
 
     def _write(self, messages: int) -> None:
         """Write what the socket takes. Held: the lock."""
@@ -191,10 +195,10 @@ class Link:
             self._writing = self._writing[sent:]
         now_s = time.monotonic()
         self._written_at_s = now_s
-        gathers = self.pace.note(messages, now_s) > 0
-        if gathers and not self._gathers and threading.current_thread() is not self.thread:
+        gathered, self._gathers = self._gathers, self.pace.note(messages, now_s) > 0
+        # Set before the bell: the thread looks at it as soon as it wakes.
+        if self._gathers and not gathered and threading.current_thread() is not self.thread:
             self._ring()
-        self._gathers = gathers
 
     def _run(self) -> None:
         failed = 0
@@ -216,6 +220,7 @@ class Link:
     def _rest(self, wait_s: float) -> None:
         until_s = time.monotonic() + wait_s
         while not self._is_closed and (left_s := until_s - time.monotonic()) > 0:
+            self._sleeps_until_s = math.inf
             due_s = self._owner.tick(time.monotonic())
             self._sleeps_until_s = min(until_s, due_s or until_s)
             left_s = min(left_s, max(0.0, self._sleeps_until_s - time.monotonic()))
@@ -279,6 +284,7 @@ class Link:
     def _await(self, connected: socket.socket) -> bool:
         """Wait until there is something to read, doing what else is due meanwhile."""
         now_s = time.monotonic()
+        self._sleeps_until_s = math.inf  # whatever comes up from here on rings
         due_s = self._owner.tick(now_s)
         if self._gathers:
             due_s = min(due_s or now_s + 1.0, self._written_at_s + self.pace.window_s)

@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import itertools
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
@@ -63,7 +64,7 @@ class Desk(Member):
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
-        router.join(self)
+        router.join(self, -math.inf)
         self.serve("ping", lambda body, _sender: body)
 
     def publish(self, topic: str, body: Any) -> None:

@@ -210,7 +210,7 @@ class Hub:
                 handle=self._handle, freed=self._freed, gone=self._forget,
             )  # fmt: skip
             self._peers.add(peer)
-            self._router.join(peer)
+            self._router.join(peer, self._now())
 
     def _refuse(self, connection: socket.socket, why: str) -> None:
         self.refused[why] += 1

@@ -57,6 +57,7 @@ class Member:
         self.offers: dict[str, Offer] = {}
         self.running: dict[int, Job] = {}
         self.asked = 0
+        self.joined_s = 0.0
         self.last_turn = 0
         self._running_of: dict[str, int] = {}
 

@@ -48,6 +48,8 @@ MOST_ASKED = 1024
 MOST_WAITING = 10_000
 MOST_WAITING_BYTES = 64 << 20
 MOST_TRIES = 3
+# Who has just come may not have said yet all that it serves.
+SETTLED_S = 2.0
 
 Key = tuple[str, str, str]  # bot or "", instance or "", name
 
@@ -99,8 +101,9 @@ class Router:
     _last_id: int = field(default_factory=lambda: secrets.randbits(50))
     _turn: int = 0
 
-    def join(self, member: Member) -> None:
+    def join(self, member: Member, now_s: float) -> None:
         """Take a member in."""
+        member.joined_s = now_s
         self.members.add(member)
 
     def leave(self, member: Member, now_s: float) -> None:
@@ -247,7 +250,9 @@ class Router:
             if job.state == "waiting":
                 self._queues[job.key].remove(job)
                 self._no_more_waiting(job)
-                said = "nobody was free to take it in time."
+                serves = any(job.is_for(each) for each in self._servers.get(job.name, ()))
+                said = f"{job.bot or job.instance} {'had no room for' if serves else 'serves no'} "
+                said += f"{job.name!r} in time."
             else:
                 said = f"{job.server.instance if job.server else '?'} did not answer in time."
             # Whoever does it is busy with it until it says otherwise; only the asker is told.
@@ -257,7 +262,7 @@ class Router:
     def _dispatch(self, job: Job, now_s: float) -> None:
         able = [member for member in self._servers.get(job.name, ()) if job.is_for(member)]
         allowed = [member for member in able if member.admits(job)]
-        if not allowed and (able or self._will_never_serve(job)):
+        if not allowed and (able or self._will_never_serve(job, now_s)):
             why = "does not serve it to you" if able else "serves no such function"
             self._fail(job, problems.REFUSED, f"{job.bot or job.instance} {why}: {job.name!r}.")
             return
@@ -283,10 +288,11 @@ class Router:
         self._tally(job).waiting += 1
         self._watch(job)
 
-    def _will_never_serve(self, job: Job) -> bool:
-        """Tell whether its instances are here, and none of them ever served such a function."""
+    def _will_never_serve(self, job: Job, now_s: float) -> bool:
+        """Tell whether its instances are here, for a while, and never served such a function."""
         here = [member for member in self.members if job.is_for(member)]
-        return bool(here) and job.name not in self._served.get(here[0].bot, ())
+        settled = bool(here) and all(now_s - each.joined_s >= SETTLED_S for each in here)
+        return settled and job.name not in self._served.get(here[0].bot, ())
 
     def _give(self, job: Job, server: Member, now_s: float) -> None:
         self._turn += 1

@@ -56,7 +56,7 @@ class Running:
         self.hub = self.call(self._new)
 
     def close(self) -> None:
-        self.call(lambda: self.hub.close())
+        self.call(self.hub.close)
 
     def _new(self) -> Hub:
         hub = Hub(
@@ -106,7 +106,7 @@ class Running:
         return channel
 
     def snapshot(self) -> dict[str, Any]:
-        return self.call(lambda: self.hub.snapshot())
+        return self.call(self.hub.snapshot)
 
     def raw(self) -> Raw:
         return Raw(self.path)

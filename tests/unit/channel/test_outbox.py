@@ -175,7 +175,7 @@ class Boxes(RuleBasedStateMachine):
 
     @invariant()
     def sums_are_right(self) -> None:
-        assert 0 <= self.outbox.bulk_bytes
+        assert self.outbox.bulk_bytes >= 0
         assert 0 <= self.outbox.urgent_bytes <= self.outbox.most_bytes
         assert self.budget.used_bytes == self.outbox.waiting_bytes
 

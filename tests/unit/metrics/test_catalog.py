@@ -16,14 +16,19 @@ from outrider.database import tally
 from outrider.metrics import bots as bots_metrics
 from outrider.metrics import catalog, database, frame, host, postgresql, process
 from outrider.metrics import celery as celery_metrics
+from outrider.metrics import channel as channel_metrics
 from outrider.metrics import redis as redis_metrics
 from outrider.metrics.series import METRICS
 from outrider.samples import is_counter
+from outrider.sdk.channel import Channel
 from outrider.store import connection, queues, upkeep
+from outrider.supervisor.channel import router
+from outrider.supervisor.channel.hub import Hub
 from outrider.tasks import collect, context
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from outrider.metrics.metric import Metric
 
@@ -74,6 +79,16 @@ def test_every_series_of_a_supervisor_is_known() -> None:
 def test_every_series_of_a_frame_is_known() -> None:
     said = frame.Frame("canary", 1, 1.0, ready=True, loop_lag_s=0.1, dropped=3)
     assert unknown(frame.series(said, now_s=2.0)) == []
+
+
+def test_every_series_of_the_channel_is_known(tmp_path: Path) -> None:
+    hub = Hub(tmp_path / "c.sock", who=lambda _: None, known=lambda *_: True, tell=print)
+    hub._router.work["market"] = router.Work()
+    values = channel_metrics.ChannelCollector().collect(hub.snapshot())
+    assert {"channel.delay_s", "channel.work.market.waiting"} <= set(values)
+    assert unknown(values) == []
+    figures = Channel(None).figures()
+    assert unknown(f"bot.canary.{name}" for name in figures) == []
 
 
 def test_every_series_of_a_pool_is_known() -> None:

@@ -370,13 +370,13 @@ def test_work_tells_what_scaling_goes_by() -> None:
 
 @pytest.mark.parametrize("what", ["subscribe", "offer"])
 def test_subscriptions_and_offers_are_bounded(what: str) -> None:
-    host = Host("market")
+    host = Host()
 
     def one_more(number: int) -> None:
         if what == "offer":
-            host.offer(host.servers[0], name=f"{number}")
+            host.offer(host.asker, name=f"{number}")
         else:
-            host.router.subscribe(host.servers[0], Subscribe(f"{number}", wanted=True))
+            host.router.subscribe(host.asker, Subscribe(f"{number}", wanted=True))
 
     for number in range(256):
         one_more(number)

@@ -2,13 +2,13 @@
 
 ::
 
-    publish() ──► outbox ──write at once──────────────► socket      below 10,000 messages a second
-                    └──── gathered, every window ─────► socket      above; the thread writes
+    publish() ──► socket                        below 10,000 messages a second
+    publish() ──► outbox ──each window──► socket            above
     socket ──► thread ──► handlers, answers
 
-Whoever publishes at light load writes by itself: no thread need wake for it. At a high rate writing
-is left to the thread, each window, unless there is a frame's worth before. What the socket does not
-take waits in the outbox; when that is full, the caller is told.
+Whoever publishes writes by itself, at once or when the window is over or a frame is full: no thread
+need wake for it. The thread writes what is left of a window that nobody ended, a window later, and
+what the socket did not take before. When the outbox is full, the caller is told.
 
 When the supervisor is replaced the thread connects again, sooner at first, every second later, and
 says again what this bot subscribed to and serves. What was not written yet waits for that, in the
@@ -24,6 +24,7 @@ import select
 import socket
 import threading
 import time
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from outrider.channel.envelopes import (
@@ -91,7 +92,7 @@ class Link:
         self._sleeps_until_s = 0.0
         self._writing = memoryview(b"")
         self._gathers = self._is_blocked = self._was_full = self._is_closed = False
-        self._written_at_s = 0.0
+        self._write_at_s = 0.0
 
     @property
     def is_connected(self) -> bool:
@@ -118,12 +119,18 @@ class Link:
         """Send an encoded body. False: the outbox is full."""
         with self._lock:
             outbox = self.outbox
+            if not self._gathers and not self._writing and self._socket and not outbox:
+                self._writing = memoryview(outbox.pass_by(topic, body))
+                self._write(1)
+                return True
             if not outbox.publish(topic, body):
                 self._was_full = True
                 return False
-            if not self._gathers:
-                self._write(1)
-            elif outbox.gathered >= GATHERED_AT_MOST or outbox.bulk_bytes >= FRAME_BYTES:
+            if (
+                monotonic() >= self._write_at_s
+                or outbox.gathered >= GATHERED_AT_MOST
+                or outbox.bulk_bytes >= FRAME_BYTES
+            ):
                 self._write(outbox.gathered)
             return True
 
@@ -145,8 +152,8 @@ class Link:
 
     def flush(self, within_s: float) -> None:
         """Write all that waits; gives up when the hub does not read for so long."""
-        deadline_s = time.monotonic() + within_s
-        while self._socket is not None and time.monotonic() < deadline_s:
+        deadline_s = monotonic() + within_s
+        while self._socket is not None and monotonic() < deadline_s:
             with self._lock:
                 self._write(0)
                 if not self.outbox and not self._writing:
@@ -193,9 +200,10 @@ class Link:
                 self._ring()  # the thread sees the same, and connects again
                 break
             self._writing = self._writing[sent:]
-        now_s = time.monotonic()
-        self._written_at_s = now_s
-        gathered, self._gathers = self._gathers, self.pace.note(messages, now_s) > 0
+        now_s = monotonic()
+        window_s = self.pace.note(messages, now_s)
+        self._write_at_s = now_s + window_s
+        gathered, self._gathers = self._gathers, window_s > 0
         # Set before the bell: the thread looks at it as soon as it wakes.
         if self._gathers and not gathered and threading.current_thread() is not self.thread:
             self._ring()
@@ -218,12 +226,12 @@ class Link:
             self._bell = -1
 
     def _rest(self, wait_s: float) -> None:
-        until_s = time.monotonic() + wait_s
-        while not self._is_closed and (left_s := until_s - time.monotonic()) > 0:
+        until_s = monotonic() + wait_s
+        while not self._is_closed and (left_s := until_s - monotonic()) > 0:
             self._sleeps_until_s = math.inf
-            due_s = self._owner.tick(time.monotonic())
+            due_s = self._owner.tick(monotonic())
             self._sleeps_until_s = min(until_s, due_s or until_s)
-            left_s = min(left_s, max(0.0, self._sleeps_until_s - time.monotonic()))
+            left_s = min(left_s, max(0.0, self._sleeps_until_s - monotonic()))
             self._wait(None, left_s)
 
     def _connect(self) -> socket.socket:
@@ -283,18 +291,18 @@ class Link:
 
     def _await(self, connected: socket.socket) -> bool:
         """Wait until there is something to read, doing what else is due meanwhile."""
-        now_s = time.monotonic()
+        now_s = monotonic()
         self._sleeps_until_s = math.inf  # whatever comes up from here on rings
         due_s = self._owner.tick(now_s)
         if self._gathers:
-            due_s = min(due_s or now_s + 1.0, self._written_at_s + self.pace.window_s)
+            due_s = min(due_s or math.inf, self._write_at_s + self.pace.window_s)
         self._sleeps_until_s = due_s if due_s is not None else now_s + 3600.0
         readable, writable = self._wait(connected, max(0.0, self._sleeps_until_s - now_s))
         if writable or self._gathers:
             with self._lock:
                 if writable:
                     self._is_blocked = False
-                if writable or time.monotonic() >= self._written_at_s + self.pace.window_s:
+                if writable or monotonic() >= self._write_at_s + self.pace.window_s:
                     self._write(self.outbox.gathered)
         # Half empty before anybody is woken, or each would find room for one message.
         if self._was_full and self.outbox.waiting_bytes < self.outbox.most_bytes // 2:

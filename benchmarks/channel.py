@@ -8,8 +8,8 @@ queue, which has no choice).
 
 - ``msgs_per_s``: as many as can be, every one received.
 - at 50,000 a second: latency from when a message was due, which is every 20 us; the sender looks
-  each half millisecond what is due. ``cpu_us_per_msg`` is user and system time of all processes that
-  take part, the sender's own pacing included; what pacing alone costs is told beside it.
+  each half millisecond what is due. ``cpu_us_per_msg`` is user and system time of all processes
+  that take part, the sender's own pacing included; what pacing alone costs is told beside it.
 - at 1,000 a second: latency from the call to the receiving function, one message at a time.
 """
 
@@ -54,8 +54,8 @@ FORK = multiprocessing.get_context("fork")
 def message(number: int, at_ns: int) -> dict[str, Any]:
     """Return a message; ``n`` is -1 in the last. All others are equally long."""
     return {
-        "n": number if number < 0 else FIRST + number, "at_ns": at_ns, "chat": -1_001_234_567_890, "kind": "message",
-        "user": "somebody", "text": "x" * 129,
+        "n": number if number < 0 else FIRST + number, "at_ns": at_ns, "kind": "message",
+        "chat": -1_001_234_567_890, "user": "somebody", "text": "x" * 129,
     }  # fmt: skip
 
 
@@ -181,7 +181,7 @@ async def host(folder: Path, ready: Any, over: Any, sink: Sink | None) -> dict[s
         folder / "c.sock",
         who=lambda pid: (f"bot-{pid}", "bot"),
         known=lambda *_: True,
-        tell=lambda *said: print(*said),
+        tell=print,
     )
     hub.open()
     if sink:
@@ -189,7 +189,7 @@ async def host(folder: Path, ready: Any, over: Any, sink: Sink | None) -> dict[s
     before = cpu_s()
     ready.set()
     deadline_s = time.monotonic() + GIVE_UP_S
-    while not over.is_set() and time.monotonic() < deadline_s:
+    while not over.is_set() and time.monotonic() < deadline_s:  # noqa: ASYNC110 - another process's
         await asyncio.sleep(0.02)
     said = {"cpu_s": cpu_s() - before, "dropped": hub.snapshot()["totals"]["dropped"]}
     hub.close()
@@ -314,7 +314,7 @@ def run(way: Way, work: Callable[..., None], *arguments: int) -> dict[str, Any]:
         receiving = Child(lambda: way.receive(folder, listening))
         listening.wait(GIVE_UP_S)
         sent = Child(send)
-        found = receiving.result()
+        found: dict[str, Any] = receiving.result()
         over.set()
         middle = between.result() or {"cpu_s": 0.0}
         found["cpu_s"] += sent.result()["cpu_s"] + middle["cpu_s"]
@@ -337,6 +337,7 @@ class Child:
         self._process.start()
 
     def result(self) -> Any:
+        """Wait for it."""
         if not self._here.poll(GIVE_UP_S):
             self._process.kill()
             raise SystemExit("a process of the benchmark gave no result.")

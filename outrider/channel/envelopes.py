@@ -10,6 +10,7 @@ What comes in is checked against the types by the decoder itself, so that nothin
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any
 
 from msgspec import DecodeError, Meta, Raw, Struct, ValidationError, msgpack
@@ -165,19 +166,37 @@ def array(bodies: list[bytes]) -> Raw:
     return Raw(b"".join((b"\xdd", len(bodies).to_bytes(4, "big"), *bodies)))
 
 
+@functools.lru_cache(maxsize=256)
+def _head(topic: str) -> bytes:
+    """Return all of a frame that is before its only body, after its length."""
+    one = b"\xdd\0\0\0\1"
+    return one + encode(Publish(topic, NOTHING))[:-1] + one
+
+
+def lone(topic: str, body: bytes) -> bytes:
+    """Return a frame of one publication of one body.
+
+    >>> lone("t", encode(1)) == frame([encode(Publish("t", array([encode(1)])))])
+    True
+    """
+    head = _head(topic)
+    return (len(head) + len(body)).to_bytes(4, "big") + head + body
+
+
 def count(bodies: Raw) -> int:
     """Return how many bodies an array has, of which the decoder has seen that it is whole.
 
     Raises:
         BadFrame: it is no array.
     """
-    head = bytes(memoryview(bodies)[:5])
-    if 0x90 <= head[0] <= 0x9F:  # noqa: PLR2004 - MessagePack's fixarray
-        return head[0] & 0x0F
-    if head[0] == 0xDC:  # noqa: PLR2004 - array 16
-        return int.from_bytes(head[1:3], "big")
-    if head[0] == 0xDD:  # noqa: PLR2004 - array 32
-        return int.from_bytes(head[1:5], "big")
+    view = memoryview(bodies)
+    kind = view[0]
+    if kind == 0xDD:  # noqa: PLR2004 - MessagePack's array 32, which our clients write
+        return int.from_bytes(view[1:5], "big")
+    if kind == 0xDC:  # noqa: PLR2004 - array 16
+        return int.from_bytes(view[1:3], "big")
+    if 0x90 <= kind <= 0x9F:  # noqa: PLR2004 - fixarray
+        return kind & 0x0F
     raise BadFrame("the bodies of a publication are not an array.")
 
 

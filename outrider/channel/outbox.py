@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from outrider.channel.envelopes import MOST_AT_ONCE, MOST_FRAME_BYTES, Publish, array, encode, frame
+from outrider.channel.envelopes import (
+    MOST_AT_ONCE,
+    MOST_FRAME_BYTES,
+    Publish,
+    array,
+    encode,
+    frame,
+    lone,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,13 +84,9 @@ class Outbox:
         self._urgent: deque[tuple[bytes, int, float]] = deque()
         self._bulk: deque[tuple[bytes, int, float]] = deque()
 
-    def __bool__(self) -> bool:
-        """Tell whether anything waits."""
-        return bool(self._topics or self._urgent or self._bulk)
-
     @property
     def waiting_bytes(self) -> int:
-        """How much waits."""
+        """How much waits; 0 only when nothing does."""
         return self.bulk_bytes + self.urgent_bytes
 
     def publish(self, topic: str, body: bytes) -> bool:
@@ -106,7 +110,7 @@ class Outbox:
 
     def pass_by(self, topic: str, body: bytes) -> bytes:
         """Return a frame with nothing but an encoded body: for an outbox in which nothing waits."""
-        ready = frame([encode(Publish(topic, array([body])))])
+        ready = lone(topic, body)
         written = self.written
         written.frames += 1
         written.messages += 1

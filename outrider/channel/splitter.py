@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from outrider.channel.envelopes import LENGTH_BYTES, MOST_FRAME_BYTES, BadFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 class Splitter:
@@ -18,12 +18,22 @@ class Splitter:
         self._kept = bytearray()
         self._needed = LENGTH_BYTES
 
-    def feed(self, piece: bytes) -> Iterator[memoryview]:
-        """Yield the payload of each frame that is whole now; each is a view of its own bytes.
+    def feed(self, piece: bytes) -> Iterable[memoryview]:
+        """Return the payload of each frame that is whole now; each is a view of its own bytes.
 
         Raises:
             BadFrame: a frame is announced that is empty or too long.
         """
+        length = len(piece) - LENGTH_BYTES
+        if (
+            not self._kept
+            and 0 < length <= self._most_bytes
+            and length == int.from_bytes(piece[:LENGTH_BYTES], "big")
+        ):
+            return (memoryview(piece)[LENGTH_BYTES:],)  # one frame, as it is at light load
+        return self._split(piece)
+
+    def _split(self, piece: bytes) -> Iterator[memoryview]:
         if self._kept:
             self._kept += piece
             if len(self._kept) < self._needed:

@@ -119,9 +119,18 @@ class Link:
         """Send an encoded body. False: the outbox is full."""
         with self._lock:
             outbox = self.outbox
-            if not self._gathers and not self._writing and self._socket and not outbox:
-                self._writing = memoryview(outbox.pass_by(topic, body))
-                self._write(1)
+            connected = self._socket
+            if connected and not (self._gathers or self._writing or outbox.waiting_bytes):
+                ready = outbox.pass_by(topic, body)
+                try:
+                    sent = connected.send(ready)
+                except OSError:
+                    sent = 0
+                if sent == len(ready):
+                    self._pace(1)
+                else:
+                    self._writing = memoryview(ready)[sent:]
+                    self._write(1)
                 return True
             if not outbox.publish(topic, body):
                 self._was_full = True
@@ -156,7 +165,7 @@ class Link:
         while self._socket is not None and monotonic() < deadline_s:
             with self._lock:
                 self._write(0)
-                if not self.outbox and not self._writing:
+                if not self.outbox.waiting_bytes and not self._writing:
                     return
             time.sleep(0.002)
 
@@ -200,6 +209,10 @@ class Link:
                 self._ring()  # the thread sees the same, and connects again
                 break
             self._writing = self._writing[sent:]
+        self._pace(messages)
+
+    def _pace(self, messages: int) -> None:
+        """Choose when to write next. Held: the lock."""
         now_s = monotonic()
         window_s = self.pace.note(messages, now_s)
         self._write_at_s = now_s + window_s

@@ -20,7 +20,6 @@ from outrider.channel.envelopes import (
     NOTHING,
     SUPERVISOR,
     Call,
-    Deliver,
     Offer,
     Publish,
     Reply,
@@ -113,8 +112,6 @@ class Desk(Member):
     def take(self, envelope: ToBot) -> None:
         """Take what was routed to the supervisor."""
         match envelope:
-            case Deliver():
-                self._deliver(envelope)
             case Call():
                 self._call(envelope)
             case Reply():
@@ -128,18 +125,19 @@ class Desk(Member):
             if not future.done():
                 future.set_exception(problems.error(problems.LOST, "the supervisor stops."))
 
-    def _deliver(self, said: Deliver) -> None:
-        function = self._subscribers.get(said.topic)
+    def hear(self, topic: str, sender: str, bodies: Raw) -> None:
+        """Call the subscriber of a topic."""
+        function = self._subscribers[topic]
         try:
-            bodies = decode_bodies(said.bodies) if function else ()
+            found = decode_bodies(bodies)
         except (ValueError, RecursionError):
             self.failures += 1
             return
-        for body in bodies:
+        for body in found:
             try:
-                function(body, said.sender)  # type: ignore[misc] # there are none without
+                function(body, sender)
             except Exception:  # noqa: BLE001 - logged, and the next message is another
-                self._log("subscriber of %s failed", said.topic)
+                self._log("subscriber of %s failed", topic)
 
     def _call(self, call: Call) -> None:
         try:

@@ -69,6 +69,10 @@ class Member:
         """Hand over an envelope that must arrive."""
         self.give(encode(envelope), urgent=True, messages=1)
 
+    def hear(self, topic: str, sender: str, bodies: Raw) -> None:
+        """Hand over a publication to one that is local, which needs no encoding."""
+        raise NotImplementedError
+
     @property
     def has_room(self) -> bool:
         """Tell whether more can be given to it now."""

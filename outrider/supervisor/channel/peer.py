@@ -145,7 +145,7 @@ class Peer(Member):
                 return
             self._writing = self._writing[sent:]
             self._pace.note(1, time.monotonic())
-        if self._writing or self.outbox:
+        if self._writing or self.outbox.waiting_bytes:
             self._wait_for_room()
         elif self._waits_for_room:
             self._waits_for_room = False

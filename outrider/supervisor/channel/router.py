@@ -181,14 +181,13 @@ class Router:
         subscribers = self._topics.get(said.topic)
         if not subscribers:
             return
-        envelope = Deliver(said.topic, sender.instance, said.bodies)
-        encoded: bytes | None = None
-        for member in list(subscribers):
+        encoded = b""
+        for member in tuple(subscribers):
             if member.is_local:
-                member.take(envelope)
+                member.hear(said.topic, sender.instance, said.bodies)
                 self.totals.delivered += messages
                 continue
-            encoded = encoded or encode(envelope)
+            encoded = encoded or encode(Deliver(said.topic, sender.instance, said.bodies))
             if member.give(encoded, urgent=False, messages=messages):
                 self.totals.delivered += messages
             else:

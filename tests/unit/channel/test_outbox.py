@@ -165,7 +165,7 @@ class Boxes(RuleBasedStateMachine):
         if self.outbox.put(encode(Publish(topic, msgspec.Raw(encode([body])))), urgent=urgent):
             self.sent.setdefault(topic, []).append(body)
 
-    @precondition(lambda self: self.outbox)
+    @precondition(lambda self: self.outbox.waiting_bytes)
     @rule()
     def take(self) -> None:
         frame = self.outbox.take()

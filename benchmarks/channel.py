@@ -7,8 +7,8 @@ encoded by the sender and decoded at the other end (msgspec for ours and for pyz
 queue, which has no choice).
 
 - ``msgs_per_s``: as many as can be, every one received. Where others use the machine it tells what
-  share of it we got; ``busiest_us_flat_out``, the CPU time a message costs the process that has most
-  to do, tells what a core of its own would carry.
+  share of it we got; ``busiest_us_flat_out``, the CPU time that a message costs the process with
+  most to do, tells what a core of its own would carry.
 - at 50,000 a second: latency from when a message was due, which is every 20 us; the sender looks
   each half millisecond what is due. ``cpu_us_per_msg`` is user and system time of all processes
   that take part, the sender's own pacing included; what pacing alone costs is told beside it.

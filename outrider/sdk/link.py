@@ -18,6 +18,7 @@ outbox; nothing is written before the hub has welcomed us, since it would be los
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import select
@@ -43,6 +44,8 @@ from outrider.channel.splitter import Splitter
 
 if TYPE_CHECKING:
     from outrider.channel.envelopes import ToBot
+
+logger = logging.getLogger(__name__)
 
 READ_BYTES = 64 << 10
 GATHERED_AT_MOST = 512
@@ -300,7 +303,10 @@ class Link:
         for envelope in decode_to_bot(payload):
             if type(envelope) is Welcome:
                 self._admitted(connected)
-            self._owner.received(envelope)
+            try:
+                self._owner.received(envelope)
+            except Exception:  # a callback of whoever waited; others wait too
+                logger.exception("the channel failed on a %s", type(envelope).__name__)
 
     def _await(self, connected: socket.socket) -> bool:
         """Wait until there is something to read, doing what else is due meanwhile."""

@@ -59,6 +59,7 @@ LOOK_EVERY_S = 0.02
 STAYS_OUT_S = 5.0
 KEPT_REASONS = 50
 EXPIRE_EVERY_S = 0.02
+NO_ROOM_PAUSE_S = 0.5
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -94,6 +95,7 @@ class Hub:
         self._inode = 0
         self._unknown: set[asyncio.Task[None]] = set()
         self._expiry: asyncio.TimerHandle | None = None
+        self._pause: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Listen."""
@@ -105,7 +107,11 @@ class Hub:
         listener.listen(MOST_PEERS)
         self._inode = self.path.stat().st_ino
         self._listener = listener
-        asyncio.get_running_loop().add_reader(listener, self._accept)
+        self._listen()
+
+    def _listen(self) -> None:
+        assert self._listener is not None
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def close(self) -> None:
         """Close all connections; bots connect again when there is another hub. Safe to repeat."""
@@ -119,8 +125,9 @@ class Hub:
                 self.path.unlink()
         for task in self._unknown:
             task.cancel()
-        if self._expiry:
-            self._expiry.cancel()
+        for timer in (self._expiry, self._pause):
+            if timer:
+                timer.cancel()
         for peer in list(self._peers):
             peer.close("the supervisor stops")
         self.desk.close()
@@ -158,7 +165,13 @@ class Hub:
         assert self._listener is not None
         try:
             connection, _ = self._listener.accept()
-        except OSError:  # it is gone again, or we have no descriptor left: it waits
+        except (BlockingIOError, ConnectionError):  # it is gone again
+            return
+        except OSError as error:  # no descriptor is left: it would be tried again without a rest
+            self.refused[f"{error.strerror}"] += 1
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._listener)
+            self._pause = loop.call_later(NO_ROOM_PAUSE_S, self._listen)
             return
         connection.setblocking(False)
         pid, uid, _ = _CREDENTIALS.unpack(
@@ -190,6 +203,8 @@ class Hub:
 
     def _find(self, pid: int) -> tuple[str, str] | None:
         """Return instance and bot of a process, or of the one that leads its session."""
+        if pid <= 0:  # outside of our namespace; to the system 0 would mean ourselves
+            return None
         if who := self._who(pid):
             return who
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -90,6 +91,43 @@ class Credentials:
 
     def unpack(self, _: bytes) -> tuple[int, int, int]:
         return os.getpid(), os.getuid() + 1, 0
+
+
+def test_a_process_of_another_namespace_is_nobody(running: Running) -> None:
+    asked: list[int] = []
+    running.hub._who = lambda pid: asked.append(pid) or ("canary", "canary")  # type: ignore[func-returns-value]
+
+    assert running.hub._find(0) is None
+    assert asked == []
+
+
+def test_a_hub_without_descriptors_rests_and_lets_in_later(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubs, "NO_ROOM_PAUSE_S", 0.05)
+    listener = Full(running.hub._listener, times=2)
+    running.hub._listener = listener  # type: ignore[assignment]
+    with running.raw() as bot:
+        bot.hello()
+        until(lambda: running.snapshot()["peers"])
+    assert running.hub.refused == {"Too many open files": 2}
+    running.hub._listener = listener.real
+
+
+class Full:
+    """A listener whose process has no descriptor left, so many times."""
+
+    def __init__(self, real: Any, *, times: int) -> None:
+        self.real, self.times = real, times
+
+    def fileno(self) -> int:
+        return int(self.real.fileno())
+
+    def accept(self) -> Any:
+        self.times -= 1
+        if self.times >= 0:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return self.real.accept()
 
 
 @pytest.mark.parametrize("name", ["supervisor", "supervisor-2"])

@@ -47,7 +47,7 @@ ARRAY = 100
 # So that each number, and each time, takes as many bytes as any other.
 FIRST, UNTIMED = 1 << 20, -(1 << 40)
 LOOK_EVERY_S = 0.5e-3
-# Sent ahead of what the other bot has seen, on the way through the hub: less than a subscriber may be behind.
+# Sent ahead of what the other bot has seen: less than the hub keeps for a subscriber.
 AHEAD = 10_000
 GIVE_UP_S = 60.0
 FORK = multiprocessing.get_context("fork")

@@ -26,12 +26,14 @@ from outrider import units
 from outrider.errors import BadArgument, UnknownBot
 from outrider.metrics import frame as frames
 from outrider.supervisor import control, logs
+from outrider.supervisor.launch import SpawnLauncher
 from outrider.supervisor.process import Supervised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from outrider.supervisor.launch import Launcher
     from outrider.supervisor.spec import ProcessSpec
     from outrider.supervisor.statsd import Listener
 
@@ -56,6 +58,7 @@ class Supervisor:
         logs_dir: Path,
         scale_to: Callable[[str, int], list[ProcessSpec]] | None = None,
         statsd: Listener | None = None,
+        launcher: Launcher | None = None,
     ) -> None:
         self.run_dir = run_dir
         self.logs_dir = logs_dir
@@ -67,6 +70,7 @@ class Supervisor:
         self._sequence = 0
         self._scale_to = scale_to
         self._statsd = statsd
+        self.launcher = launcher or SpawnLauncher()
         self._telemetry: socket.socket | None = None
         self._control: asyncio.Server | None = None
         self._housekeeping: asyncio.Task[None] | None = None
@@ -101,7 +105,7 @@ class Supervisor:
 
     def add(self, spec: ProcessSpec) -> Supervised:
         """Take a process into care without starting it."""
-        process = Supervised(spec, logs_dir=self.logs_dir, tell=self._tell)
+        process = Supervised(spec, logs_dir=self.logs_dir, launcher=self.launcher, tell=self._tell)
         self.processes[spec.name] = process
         return process
 
@@ -129,7 +133,8 @@ class Supervisor:
                 del left[process.spec.name]
 
     async def close(self) -> None:
-        """Close the sockets."""
+        """Close the sockets, and end what serves to start processes."""
+        await self.launcher.close()
         if self._housekeeping:
             self._housekeeping.cancel()
         if self._control:
@@ -335,6 +340,8 @@ class Supervisor:
 
     def _tell(self, name: str, what: str, detail: str) -> None:
         self._sequence += 1
+        if what == "starting":
+            self._listen()  # its word that it is ready must not wait for the end of a rest
         self.events.append(
             {
                 "id": f"{self._boot}-{self._sequence}",

@@ -32,6 +32,10 @@ def run(entry: str) -> None:
     function: Any = getattr(_imported(module_name), function_name, None)
     if not callable(function):
         raise SystemExit(f"{entry}: module {module_name} has no function {function_name}.")
+    if "OUTRIDER_STARTUP_TRACE" in os.environ:
+        from outrider.supervisor import trace
+
+        trace.begin()
     signal.signal(signal.SIGTERM, _leave)
     result = function()
     if inspect.iscoroutine(result):

@@ -98,6 +98,7 @@ def clean(inherited: Inherited) -> None:
 
 def prepare(*, touch: bool) -> None:
     """Do in a spare what needs no order; ``touch`` when nobody waits for it yet."""
+    setproctitle.setproctitle(f"outrider: spare ({os.getcwd()})")  # noqa: PTH109 - text
     _reseed()
     gc.enable()
     if touch:
@@ -106,6 +107,7 @@ def prepare(*, touch: bool) -> None:
 
 def become(order: Message) -> None:
     """Turn this spare into a bot and run it. Returns when it returns, raises what it raises."""
+    os.setsid()  # not before: it tells a spare that nobody took from a bot
     _take_output(order["output"])
     _take_environment(order["env"])
     time.tzset()

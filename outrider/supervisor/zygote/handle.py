@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from outrider.supervisor import launch
 from outrider.supervisor.zygote import preload, wire
 from outrider.supervisor.zygote.reads import ALL
-from outrider.supervisor.zygote.spare import Spare, Unfit, Unforkable, end
+from outrider.supervisor.zygote.spare import Spare, Unfit, Unforkable, end, sweep
 from outrider.supervisor.zygote.watch import Watch
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Zygote:
     """One zygote that booted. Make it with :meth:`boot`."""
 
     def __init__(
-        self, env: Mapping[str, str], folder: str, control: socket.socket, pidfd: int
+        self, env: Mapping[str, str], folder: str, control: socket.socket, pid: int
     ) -> None:
         self.env = env
         self.stale = False
@@ -51,7 +51,8 @@ class Zygote:
         self._stamps: dict[str, preload.Stamp] = {}
         self._started_ns = 0
         self._control = control
-        self._pidfd = pidfd
+        self.pid = pid
+        self._pidfd = os.pidfd_open(pid)
         self._importing = ""
         self._ready = asyncio.get_running_loop().create_future()
         self._spares: deque[Spare] = deque()
@@ -88,7 +89,7 @@ class Zygote:
             kept = {_CONTROL: theirs.fileno()}
             pid = launch.spawn(command, ours, cwd=folder, output=output, kept=kept)
         control.setblocking(False)
-        zygote = cls(env, folder, control, os.pidfd_open(pid))
+        zygote = cls(env, folder, control, pid)
         loop = asyncio.get_running_loop()
         loop.add_reader(control, zygote._on_packet)
         wire.send(control, {"entries": entries, "without": without})
@@ -168,6 +169,7 @@ class Zygote:
         await asyncio.gather(*(spare.discard() for spare in spares))
         if pidfd >= 0:
             await end(pidfd)
+            await sweep(self.pid)
 
     def _stop(self, why: str) -> None:
         if self._watch:

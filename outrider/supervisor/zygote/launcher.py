@@ -45,7 +45,7 @@ _MOST_UNFIT = 8
 _MOST_BOOTS = 2 * MOST_IN_A_FAMILY
 _PREFIXES = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LC_", "LANG", "OMP_", "OPENBLAS_", "MKL_")
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +71,7 @@ class ZygoteLauncher:
         self._families: dict[tuple[Any, ...], _Family] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._was_subreaper = _is_subreaper()
 
     def expect(self, specs: Iterable[ProcessSpec]) -> None:
         """Boot zygotes for what will be started: one for all of a folder, not one after another."""
@@ -109,6 +110,7 @@ class ZygoteLauncher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.reload()
+        _be_subreaper(self._was_subreaper)
 
     async def _forked(self, spec: ProcessSpec, output: int) -> Launched:
         assert spec.entry
@@ -172,7 +174,7 @@ class ZygoteLauncher:
         await asyncio.gather(*(other.close() for other in replaced))
 
     async def _booted(self, family: _Family, env: Mapping[str, str]) -> Zygote:
-        _adopt_orphans()
+        _be_subreaper(1)
         output = logs.open_for(self._logs_dir, LOG)
         try:
             for _ in range(_MOST_UNFIT):
@@ -237,6 +239,12 @@ def _obstacle(family: _Family, zygote: Zygote, entry: str) -> Unforkable | None:
     return None
 
 
-def _adopt_orphans() -> None:
+def _be_subreaper(answer: int) -> None:
     """Be the parent of what a midwife leaves behind: only a parent learns how a process ended."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, answer, 0, 0, 0)
+
+
+def _is_subreaper() -> int:
+    answer = ctypes.c_int()
+    ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0)
+    return answer.value

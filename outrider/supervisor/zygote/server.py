@@ -105,7 +105,6 @@ def _deliver(control: socket.socket, count: int, *, touch: bool) -> Message:
 
 def _wait(control: socket.socket, midwife: int, *, touch: bool) -> Message:
     """Be a spare: say so as soon as the supervisor is the parent, and wait for one order."""
-    os.setsid()
     child.prepare(touch=touch)
     here, there = wire.pair()
     while os.getppid() == midwife:

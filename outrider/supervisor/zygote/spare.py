@@ -9,6 +9,8 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import psutil
+
 from outrider.supervisor.zygote import wire
 
 if TYPE_CHECKING:
@@ -65,6 +67,25 @@ async def end(pidfd: int) -> None:
     finally:
         loop.remove_reader(pidfd)
         reap(pidfd)
+
+
+async def sweep(session: int) -> None:
+    """End what a zygote left behind: the spares that nobody knows of, and their midwives."""
+    while left := [pid for pid in _children() if _session(pid) == session]:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):  # somebody reaps all orphans
+                await end(os.pidfd_open(pid))
+
+
+def _children() -> list[int]:
+    return [child.pid for child in psutil.Process().children()]
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
 
 
 def reap(pidfd: int) -> None:

@@ -341,12 +341,19 @@ async def pss_mib(own: Path, folder: Path, *, zygote: bool) -> tuple[float, floa
                 await ready(process)
         await ready(*processes)
         await asyncio.sleep(1.0)
-        bots = {process.pid for process in processes}
-        serving = {child.pid for child in psutil.Process().children(recursive=True)} - bots
-        return sum(map(_pss_mib, {*bots, *serving} - {None})), sum(map(_pss_mib, serving))
+        bots = {process.pid for process in processes if process.pid}
+        serving = {child.pid for child in psutil.Process().children() if _serves(child)} - bots
+        return sum(map(_pss_mib, bots | serving)), sum(map(_pss_mib, serving))
 
 
-def _pss_mib(pid: int | None) -> float:
+def _serves(process: psutil.Process) -> bool:
+    try:
+        return process.cmdline()[0].startswith(("outrider: zygote", "outrider: spare"))
+    except (psutil.Error, IndexError):
+        return False
+
+
+def _pss_mib(pid: int) -> float:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from tests.unit.supervisor.fleets import Run, Test
 
 
+def title(pid: int) -> str:
+    """Return what ``ps`` shows of a process; nothing of one that ends."""
+    try:
+        return " ".join(psutil.Process(pid).cmdline()).strip()
+    except psutil.Error:
+        return ""
+
+
 class Forking(Fleet):
     """A fleet whose bots are forked."""
 
@@ -26,9 +34,8 @@ class Forking(Fleet):
 
     def zygotes(self) -> list[int]:
         """Return the pids of those that have booted."""
-        titles = {child.pid: " ".join(child.cmdline()) for child in psutil.Process().children()}
         mine = f"outrider: zygote ({self.folder})"
-        return [pid for pid, title in titles.items() if title.startswith(mine)]
+        return [c.pid for c in psutil.Process().children() if title(c.pid).startswith(mine)]
 
     def write(self, path: str, text: str) -> None:
         file = self.folder / path

@@ -62,17 +62,23 @@ OURS = (
 import outrider
 
 
+async def main():
+    outrider.Bot("bot").ready()
+    await asyncio.Event().wait()
+"""
+)
+WORKED = (
+    IMPORTS
+    + """
+import outrider
+
+
 class Item(pydantic.BaseModel):
     number: int
     name: str
 
 
 async def main():
-    outrider.Bot("bot").ready()
-    await asyncio.Event().wait()
-
-
-async def worked():
     engine = create_engine("sqlite://")
     with engine.connect() as connection:
         for number in range(200):
@@ -128,6 +134,7 @@ def main() -> None:
         for made in (folder / "bots", kept):
             made.mkdir(exist_ok=True)
         (folder / "bots" / "ours.py").write_text(OURS)
+        (folder / "bots" / "worked.py").write_text(WORKED)
         (folder / "theirs.py").write_text(THEIRS)
         (folder / "forks.py").write_text(FORKS)
         asyncio.run(_main(folder, kept, 10 if chosen.quick else 30))
@@ -204,8 +211,8 @@ class Fleet:
         await self.supervisor.stop()
         await self.supervisor.close()
 
-    def add(self, name: str, function: str = "main") -> Supervised:
-        entry = f"ours:{function}"
+    def add(self, name: str, module: str = "ours") -> Supervised:
+        entry = f"{module}:main"
         return self.supervisor.add(
             ProcessSpec(
                 name,

@@ -116,6 +116,8 @@ class Bot:
         at_once = hasattr(self._send, "wait_for_room") and "outrider.metrics.frame" in sys.modules
         if not (news and at_once and self._post(tries=1)):
             self._wake.set()
+        while news and AT_READY:
+            AT_READY.pop()()
 
     def count(self, name: str, by: float = 1) -> None:
         """Add to a counter, which only ever grows.
@@ -300,6 +302,8 @@ class Bot:
 
 
 _CURRENT: list[Bot] = []
+# Called once, after the first bot of this process has said that it is ready.
+AT_READY: list[Callable[[], None]] = []
 
 
 def current() -> Bot | None:

@@ -22,6 +22,8 @@ time that anybody waits. Those beyond the first are made on demand, many by one 
 What is imported: never the bot's own code, unless it is declared in ``preload``. The sources of the
 entry and of its neighbours are read, not run, and what they import from elsewhere is imported. So
 a bot's module still runs once in each process, with its own environment, and is never out of date.
+What a library imports of itself at first use is not to be seen there: the first bot of each entry
+tells it when it is ready, and a second zygote, booted in the background, has that too.
 
 What was given up. Forks share one seed of str hashes, and one address layout. A library that starts
 a thread or opens a socket when it is imported can't be preloaded: it is named, left out, and who

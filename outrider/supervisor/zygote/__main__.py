@@ -7,4 +7,4 @@ import socket
 from outrider.supervisor.zygote import child, server
 
 if __name__ == "__main__":
-    child.become(server.serve(socket.socket(fileno=3)))
+    child.become(*server.serve(socket.socket(fileno=3)))

@@ -19,14 +19,18 @@ import tempfile
 import time
 import weakref
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import setproctitle
 
 from outrider.metrics import frame
+from outrider.sdk import bot
 from outrider.supervisor import entry
+from outrider.supervisor.zygote import preload, wire
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
     from outrider.supervisor.zygote.wire import Message
@@ -105,7 +109,7 @@ def prepare(*, touch: bool) -> None:
         _touch()
 
 
-def become(order: Message) -> None:
+def become(order: Message, to: socket.socket) -> None:
     """Turn this spare into a bot and run it. Returns when it returns, raises what it raises."""
     os.setsid()  # not before: it tells a spare that nobody took from a bot
     _take_output(order["output"])
@@ -117,9 +121,32 @@ def become(order: Message) -> None:
     setproctitle.setproctitle(f"outrider: {order['name']} ({order['entry']})")
     setproctitle.setthreadtitle(order["name"][:_COMM_BYTES])
     sys.argv = [entry.__file__, order["entry"]]
-    if sdk := sys.modules.get("outrider.sdk.bot"):
-        sdk.begin_anew()  # one made while importing had no supervisor to talk to
+    bot.begin_anew()  # one made while importing had no supervisor to talk to
+    if order["learn"]:
+        _tell_imports(to, order["entry"])
+    else:
+        to.close()
     entry.run(order["entry"])
+
+
+def _tell_imports(to: socket.socket, name: str) -> None:
+    """Tell the supervisor, when the bot is ready, what it has imported that no source showed.
+
+    Libraries import parts of themselves at first use. The next zygote has them.
+    """
+    before = set(sys.modules)
+
+    def tell() -> None:
+        later = [module for module in sys.modules if module not in before]
+        top, folder = name.partition(":")[0].partition(".")[0], Path.cwd()
+        mine: dict[str, bool] = {}
+        for first in {module.partition(".")[0] for module in later}:
+            mine[first] = preload.is_own(first, top, folder)
+        with to, contextlib.suppress(OSError):  # the supervisor was replaced meanwhile
+            others = [module for module in later if not mine[module.partition(".")[0]]]
+            wire.send(to, {"imported": others})
+
+    bot.AT_READY.append(tell)
 
 
 def _take_environment(env: dict[str, str]) -> None:

@@ -69,12 +69,14 @@ class Zygote:
         folder: str,
         entries: Mapping[str, list[str]],
         *,
+        learned: list[str],
         without: list[str],
         output: int,
         on_end: Callable[[Zygote], None],
     ) -> Zygote:
         """Start one in a folder for ``{entry: declared modules}``; return it when it can fork.
 
+        It imports ``learned`` modules too, if it can, and none of those in ``without``.
         ``on_end`` is called when it ended by itself, or when its code on disk has changed.
 
         Raises:
@@ -92,7 +94,7 @@ class Zygote:
         zygote = cls(env, folder, control, pid)
         loop = asyncio.get_running_loop()
         loop.add_reader(control, zygote._on_packet)
-        wire.send(control, {"entries": entries, "without": without})
+        wire.send(control, {"entries": entries, "learned": learned, "without": without})
         try:
             async with asyncio.timeout(BOOT_WITHIN_S):
                 await zygote._ready

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import json
 import os
 import sys
 import time
@@ -27,6 +28,7 @@ from outrider.supervisor.zygote.handle import Zygote
 from outrider.supervisor.zygote.spare import Unfit, Unforkable
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Coroutine, Iterable, Mapping
     from pathlib import Path
     from typing import Any
@@ -42,6 +44,7 @@ BROKEN_FOR_S = 60.0
 # Bots with so many different environments share too little to save any memory.
 MOST_IN_A_FAMILY = 4
 _MOST_UNFIT = 8
+_MOST_LEARNED_BYTES = 1 << 20
 _MOST_BOOTS = 2 * MOST_IN_A_FAMILY
 _PREFIXES = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LC_", "LANG", "OMP_", "OPENBLAS_", "MKL_")
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -55,6 +58,8 @@ class _Family:
     folder: str
     entries: dict[str, list[str]] = field(default_factory=dict)
     zygotes: list[Zygote] = field(default_factory=list)
+    learned: dict[str, list[str]] = field(default_factory=dict)  # by entry: what it imported late
+    learning: set[str] = field(default_factory=set)
     unfit: dict[str, str] = field(default_factory=dict)
     booting: asyncio.Task[None] | None = None
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,21 +100,15 @@ class ZygoteLauncher:
             launched = await self._fallback.launch(spec, output=output)
             return replace(launched, why=f"started without a zygote: {reason}")
 
-    async def reload(self) -> None:
-        """Take fresh zygotes for the next starts, whether or not a change was noticed."""
-        for family in self._families.values():
-            family.broken, family.broken_until_s = "", 0.0
-            family.unfit.clear()
-            zygotes, family.zygotes = family.zygotes, []
-            await asyncio.gather(*(zygote.close() for zygote in zygotes))
-
     async def close(self) -> None:
         """End all zygotes; the bots that were forked live on."""
         self._closed = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.reload()
+        zygotes = [zygote for family in self._families.values() for zygote in family.zygotes]
+        self._families.clear()
+        await asyncio.gather(*(zygote.close() for zygote in zygotes))
         _be_subreaper(self._was_subreaper)
 
     async def _forked(self, spec: ProcessSpec, output: int) -> Launched:
@@ -125,13 +124,36 @@ class ZygoteLauncher:
                 self._on_end(family, zygote)
             raise reason
         spare = await zygote.spare()
-        order = {"env": env, "cwd": spec.cwd or "", "entry": spec.entry, "name": spec.name}
+        learn = spec.entry not in family.learned.keys() | family.learning
+        order = {
+            "env": env, "cwd": spec.cwd or "", "entry": spec.entry, "name": spec.name,
+            "learn": learn,
+        }  # fmt: skip
         try:
             spare.become(order, output)
         except OSError as error:
             self._keep(spare.discard())
             raise Unforkable(f"a fork does not take its order ({error.strerror})") from None
+        if learn:
+            family.learning.add(spec.entry)
+            self._keep(self._learn(family, spec.entry, env, spare.socket))
         return Launched(spare.pid, spare.pidfd, "zygote")
+
+    async def _learn(
+        self, family: _Family, entry: str, env: Mapping[str, str], source: socket.socket
+    ) -> None:
+        """Hear from a bot that is ready what it imported late; the next zygote imports it too."""
+        try:
+            with source:
+                source.setblocking(False)
+                message = await asyncio.get_running_loop().sock_recv(source, _MOST_LEARNED_BYTES)
+        finally:
+            family.learning.discard(entry)
+        if not message:  # it ended, or said nothing
+            return
+        family.learned[entry] = json.loads(message)["imported"]
+        if family.learned[entry] and family.booting is None:
+            family.booting = self._keep(self._boot(family, env, SETTLE_S))
 
     async def _zygote(self, family: _Family, entry: str, env: Mapping[str, str]) -> Zygote:
         """Return a zygote with fresh code that fits; boot one if there is none."""
@@ -183,6 +205,7 @@ class ZygoteLauncher:
                         env,
                         family.folder,
                         family.entries,
+                        learned=sorted(set().union(*family.learned.values())),
                         without=list(family.unfit),
                         output=output,
                         on_end=lambda zygote: self._on_end(family, zygote),

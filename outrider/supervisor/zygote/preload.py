@@ -62,7 +62,7 @@ def wanted(module: str, folder: Path) -> Wanted:
         found.sources.add(str(source))
         package = name if source.name == "__init__.py" else name.rpartition(".")[0]
         for target, names in _imports(source, package):
-            if _is_own(target, top, folder):
+            if is_own(target, top, folder):
                 left += [target, *(f"{target}.{each}" for each in names)]
                 left += _packages(target)
             elif target != "__future__":
@@ -155,7 +155,8 @@ def _packages(module: str) -> list[str]:
     return [module.rsplit(".", up)[0] for up in range(1, module.count(".") + 1)]
 
 
-def _is_own(name: str, top: str, folder: Path) -> bool:
+def is_own(name: str, top: str, folder: Path) -> bool:
+    """Tell whether a module is the bot's own code: of its entry's package, or from its folder."""
     first = name.partition(".")[0]
     if first == top:
         return True

@@ -24,8 +24,11 @@ _FILES_A_PACKET = 200
 _ORPHANED_EVERY_S = 0.0002
 
 
-def serve(control: socket.socket) -> Message:
-    """Serve one supervisor. Return only in a spare that is to become a bot: with its order."""
+def serve(control: socket.socket) -> tuple[Message, socket.socket]:
+    """Serve one supervisor. Return only in a spare that is to become a bot.
+
+    It gets its order, and the socket that the order came by.
+    """
     received = wire.receive(control)
     if received is None:
         _leave()
@@ -69,6 +72,8 @@ def _prepare(control: socket.socket, plan: Message) -> bool:
             modules.setdefault(module, set()).update(names)
         for module in declared:
             modules.setdefault(module, set())
+    for module in plan["learned"]:
+        modules.setdefault(module, set())
     for module in plan["without"]:
         modules.pop(module, None)
     started_ns = time.time_ns()
@@ -89,7 +94,7 @@ def _prepare(control: socket.socket, plan: Message) -> bool:
     return True
 
 
-def _deliver(control: socket.socket, count: int, *, touch: bool) -> Message:
+def _deliver(control: socket.socket, count: int, *, touch: bool) -> tuple[Message, socket.socket]:
     """Be a midwife: fork spares and end. Return in a spare, when it is given an order."""
     mine = os.getpid()
     for _ in range(count):
@@ -103,7 +108,7 @@ def _deliver(control: socket.socket, count: int, *, touch: bool) -> Message:
     return _leave()
 
 
-def _wait(control: socket.socket, midwife: int, *, touch: bool) -> Message:
+def _wait(control: socket.socket, midwife: int, *, touch: bool) -> tuple[Message, socket.socket]:
     """Be a spare: say so as soon as the supervisor is the parent, and wait for one order."""
     child.prepare(touch=touch)
     here, there = wire.pair()
@@ -120,9 +125,8 @@ def _wait(control: socket.socket, midwife: int, *, touch: bool) -> Message:
     received = wire.receive(here)
     if received is None:
         _leave()
-    here.close()
     order, (output,) = received
-    return order | {"output": output}
+    return order | {"output": output}, here
 
 
 def _parts(paths: list[str]) -> Iterable[list[str]]:

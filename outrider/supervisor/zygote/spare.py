@@ -45,9 +45,8 @@ class Spare:
 
     def become(self, order: Message, output: int) -> None:
         """Give it its order. Raises OSError: it is no more, or the order is too large."""
-        try:
-            wire.send(self.socket, order, (output,))
-        finally:
+        wire.send(self.socket, order, (output,))
+        if not order["learn"]:
             self.socket.close()
 
     async def discard(self) -> None:

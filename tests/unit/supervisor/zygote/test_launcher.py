@@ -442,3 +442,27 @@ def test_a_linked_folder_that_points_elsewhere_now_is_a_change(run: Run) -> None
         assert told(fleet, "a") == {"release": "second"}
 
     run(test)  # type: ignore[arg-type]
+
+
+def test_what_a_bot_imports_late_is_in_the_next_zygote(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "SETTLE_S", 0.01)
+    late = "told['had'] = 'wave' in sys.modules; __import__('wave'); __import__('beside')"
+
+    async def test(fleet: Forking) -> None:
+        fleet.write("beside.py", "raise_if_preloaded = __import__('sys').argv[1]")
+        fleet.write("mybots.py", bot(late))
+        fleet.start(fleet.entry("a", "mybots:main"))
+        await fleet.becomes("ready", "a")
+        assert told(fleet, "a") == {"had": False}
+        (before,) = fleet.zygotes()
+        await fleet.until(lambda: len(now := fleet.zygotes()) == 1 and now != [before])
+
+        (family,) = fleet.launcher._families.values()
+        assert family.learned["mybots:main"] == ["wave"]  # its own module is not among them
+        await fleet.supervisor.processes["a"].restart("to see")
+        await fleet.becomes("ready", "a")
+        assert told(fleet, "a") == {"had": True}
+
+    run(test)  # type: ignore[arg-type]

@@ -333,6 +333,8 @@ class Supervisor:
         if limit and process.pid and process.state == "ready":
             with contextlib.suppress(psutil.Error):
                 used = psutil.Process(process.pid).memory_info().rss
+                if used > limit:  # it may be others' too: forks share what none of them changes
+                    used = psutil.Process(process.pid).memory_full_info().pss
                 if used > limit:
                     await process.restart(
                         f"used {units.show_bytes(used)}, limit {units.show_bytes(limit)}"

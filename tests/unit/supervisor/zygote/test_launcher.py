@@ -466,3 +466,28 @@ def test_what_a_bot_imports_late_is_in_the_next_zygote(
         assert told(fleet, "a") == {"had": True}
 
     run(test)  # type: ignore[arg-type]
+
+
+def test_memory_that_forks_share_does_not_count_as_the_bots_own(run: Run) -> None:
+    async def test(fleet: Forking) -> None:
+        fleet.write("shared.py", "BALLAST = b'x' * (300 << 20)")
+        fleet.write("mybots.py", bot(more="import shared"))
+        limit = 250 << 20
+        specs = [
+            fleet.entry(name, "mybots:main", preload=("shared",), memory_limit_bytes=limit)
+            for name in ("a", "b")
+        ]
+        fleet.launcher.expect(specs)
+        fleet.start(*specs)
+        await fleet.becomes("ready", "a", "b")
+        pid = fleet.pid("a")
+        assert psutil.Process(pid).memory_info().rss > limit
+        process = fleet.supervisor.processes["a"]
+        await fleet.supervisor._look_after(process)
+        assert (fleet.pid("a"), process.restarts) == (pid, 0)
+
+        fleet.supervisor.processes["a"].limit_memory(8 << 20)
+        await fleet.supervisor._look_after(process)
+        assert process.restarts == 1
+
+    run(test)  # type: ignore[arg-type]

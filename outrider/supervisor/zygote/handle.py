@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from outrider.supervisor.zygote.wire import Message
 
 # Longer than any import should take; one that waits for a network may take for ever.
-BOOT_WITHIN_S = 30.0
+IMPORT_WITHIN_S = 30.0
 SPARE_WITHIN_S = 10.0
 # The next spare is made when the bot that took the last one has had the processor to itself.
 REFILL_AFTER_S = 0.05
@@ -54,6 +54,7 @@ class Zygote:
         self.pid = pid
         self._pidfd = os.pidfd_open(pid)
         self._importing = ""
+        self._patience: asyncio.Timeout | None = None
         self._ready = asyncio.get_running_loop().create_future()
         self._spares: deque[Spare] = deque()
         self._waiting: deque[asyncio.Future[Spare]] = deque()
@@ -96,13 +97,13 @@ class Zygote:
         loop.add_reader(control, zygote._on_packet)
         wire.send(control, {"entries": entries, "learned": learned, "without": without})
         try:
-            async with asyncio.timeout(BOOT_WITHIN_S):
+            async with asyncio.timeout(IMPORT_WITHIN_S) as zygote._patience:
                 await zygote._ready
         except BaseException as error:
             await zygote.close()
             if isinstance(error, TimeoutError):
                 doing = zygote._importing
-                why = f"importing {doing} takes more than {BOOT_WITHIN_S:.0f} s"
+                why = f"importing {doing} takes more than {IMPORT_WITHIN_S:.0f} s"
                 raise (Unfit(doing, why) if doing else Unforkable("its zygote hangs")) from None
             raise
         zygote.booted_s = time.monotonic()
@@ -229,6 +230,9 @@ class Zygote:
         match message:
             case {"importing": module}:
                 self._importing = module
+                if self._patience:
+                    now_s = asyncio.get_running_loop().time()
+                    self._patience.reschedule(now_s + IMPORT_WITHIN_S)
             case {"files": stamps}:
                 self._stamps |= {path: tuple(stamp) for path, stamp in stamps.items() if stamp}
             case {"report": report, "failed": failed}:

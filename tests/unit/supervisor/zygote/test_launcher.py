@@ -385,7 +385,7 @@ def test_a_system_without_pids_is_a_clear_refusal(run: Run) -> None:
 
 
 def test_an_import_that_never_ends_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handle, "BOOT_WITHIN_S", 4.0)
+    monkeypatch.setattr(handle, "IMPORT_WITHIN_S", 4.0)
 
     async def test(fleet: Forking) -> None:
         fleet.write("odd.py", "import time; time.sleep(600)")

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 import setproctitle
 
 from outrider.metrics import frame
-from outrider.sdk import bot
 from outrider.supervisor import entry
 from outrider.supervisor.zygote import preload, wire
 
@@ -121,7 +120,7 @@ def become(order: Message, to: socket.socket) -> None:
     setproctitle.setproctitle(f"outrider: {order['name']} ({order['entry']})")
     setproctitle.setthreadtitle(order["name"][:_COMM_BYTES])
     sys.argv = [entry.__file__, order["entry"]]
-    bot.begin_anew()  # one made while importing had no supervisor to talk to
+    _sdk().begin_anew()  # one made while importing had no supervisor to talk to
     if order["learn"]:
         _tell_imports(to, order["entry"])
     else:
@@ -146,7 +145,12 @@ def _tell_imports(to: socket.socket, name: str) -> None:
             others = [module for module in later if not mine[module.partition(".")[0]]]
             wire.send(to, {"imported": others})
 
-    bot.AT_READY.append(tell)
+    _sdk().AT_READY.append(tell)
+
+
+def _sdk() -> Any:
+    """Return what bots import of us; this room knows it by name only, as any other preload."""
+    return sys.modules["outrider.sdk.bot"]
 
 
 def _take_environment(env: dict[str, str]) -> None:

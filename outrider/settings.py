@@ -48,13 +48,15 @@ BOT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # sockaddr_un holds 108 bytes on Linux and 104 on macOS, the final NUL included.
 LONGEST_SOCKET_PATH = 100
 # A bot of that name could not be told from a part of the stack, or from all bots.
-RESERVED_NAMES = frozenset({"all", "beat", "dashboard", "flower", "valkey", "worker"})
+RESERVED_NAMES = frozenset({"all", "beat", "dashboard", "flower", "valkey", "worker", "zygote"})
 # Our own series are ``celery.queue...``, ``celery.tasks...``: an application can't be called so.
 RESERVED_APPS = frozenset(
     {"outrider", "queue", "queues", "task", "tasks", "worker", "workers", "failures", "unacked"}
 )
 # Series of no single host are kept under this name (see ``store.keys``).
 _NO_HOST = "fleet"
+
+_MODULE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 
 Bytes = Annotated[int, BeforeValidator(units.parse_bytes)]
 Seconds = Annotated[float, BeforeValidator(units.parse_duration)]
@@ -114,6 +116,16 @@ class BotSettings(_Table):
     )
     command: tuple[str, ...] | None = Field(
         None, min_length=1, description="any program and its arguments, in place of entry"
+    )
+    fork: bool = Field(
+        default=True,
+        description="start an entry as a fork of a process that has imported its libraries;"
+        " false starts a new interpreter each time",
+    )
+    preload: tuple[Annotated[str, Field(pattern=_MODULE)], ...] = Field(
+        (),
+        description="modules to import once for all bots of its folder, besides the libraries that"
+        " its sources import; the bot's own too, if nothing is opened or started by importing them",
     )
     instances: int = Field(1, ge=0, le=1000, description="how many processes of it to run")
     cwd: Path | None = Field(None, description="working folder; the settings file's by default")

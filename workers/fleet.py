@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from outrider.store import address
 from outrider.supervisor import spec as specs
 from outrider.supervisor import statsd
+from outrider.supervisor.launch import SpawnLauncher
 from outrider.supervisor.supervisor import Supervisor
+from outrider.supervisor.zygote.launcher import ZygoteLauncher
 from outrider.workers.stack import base_folder, bot_environment, pool_sizes
 
 if TYPE_CHECKING:
@@ -29,13 +31,16 @@ async def run(settings: Settings, *, config: Path | None, progress: Progress) ->
     redis_url = address.redis_url(settings)
     base = await asyncio.to_thread(base_folder, config)
     sizes = await asyncio.to_thread(pool_sizes, settings)
+    logs_dir = settings.data_dir.resolve() / "logs"
+    launcher = ZygoteLauncher(SpawnLauncher(), logs_dir=logs_dir)
     supervisor = Supervisor(
         run_dir=settings.run_dir(),
-        logs_dir=settings.data_dir.resolve() / "logs",
+        logs_dir=logs_dir,
         scale_to=lambda bot, count: specs.of_bot(
             bot, settings, base=base, env_of=env_of, count=count
         ),
         statsd=statsd.of_settings(settings.statsd),
+        launcher=launcher,
     )
 
     def env_of(bot: str) -> dict[str, str]:
@@ -49,6 +54,7 @@ async def run(settings: Settings, *, config: Path | None, progress: Progress) ->
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     bots = specs.of_fleet(settings, base=base, env_of=env_of)
+    launcher.expect(bots)
     for bot in bots:
         supervisor.add(bot)
         progress(bot.name, "started", "")

@@ -26,8 +26,10 @@ from outrider.store import address, connection
 from outrider.store.redis import RedisStore
 from outrider.supervisor import logs, statsd
 from outrider.supervisor import spec as specs
+from outrider.supervisor.launch import SpawnLauncher
 from outrider.supervisor.spec import ProcessSpec, RestartPolicy
 from outrider.supervisor.supervisor import Supervisor
+from outrider.supervisor.zygote.launcher import ZygoteLauncher
 from outrider.workers import valkey, watchdog
 
 if TYPE_CHECKING:
@@ -79,11 +81,14 @@ class Stack:
         self._base = base_folder(config)
         self._stack: list[ProcessSpec] = []
         self._pool_sizes: dict[str, int] = {}
+        logs_dir = settings.data_dir.resolve() / "logs"
+        self._launcher = ZygoteLauncher(SpawnLauncher(), logs_dir=logs_dir)
         self.supervisor = Supervisor(
             run_dir=settings.run_dir(),
-            logs_dir=settings.data_dir.resolve() / "logs",
+            logs_dir=logs_dir,
             scale_to=self._scaled,
             statsd=statsd.of_settings(settings.statsd),
+            launcher=self._launcher,
         )
         self._watching: asyncio.Task[None] | None = None
 
@@ -128,6 +133,7 @@ class Stack:
             progress(part.name, "ready", f"{process.start_s:.1f} s" if process.start_s else "")
         self._watching = asyncio.ensure_future(self._watch())
         bots = specs.of_fleet(self.settings, base=self._base, env_of=self._bot_env)
+        self._launcher.expect(bots)
         for bot in bots:
             self.supervisor.add(bot)
         self.supervisor.start_in_order(bots)

@@ -9,6 +9,7 @@ import click
 
 from outrider import units
 from outrider.cli import here
+from outrider.cli.startup import startup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +20,7 @@ SETTLED_WITHIN_S = 30.0
 
 @click.group(epilog="BOT is a bot's name, one instance's (canary-2), or all.")
 def bots() -> None:
-    """List, start, stop and restart the bots of this host; read their logs."""
+    """List, start, stop and restart the bots of this host; read logs, measure starts."""
 
 
 @bots.command("list")
@@ -68,6 +69,23 @@ def restart(bot: str, why: str) -> None:
 
 
 @bots.command()
+@click.argument("bot", default="all")
+@click.option("--why", default="new code", show_default=True, help="recorded with the action")
+def reload(bot: str, why: str) -> None:
+    """Restart BOT (all by default) one by one, with the code that is on disk now.
+
+    Each must be ready before the next is touched. The first that is not ends it, with exit code 1:
+    the rest goes on with the code it has.
+
+    \b
+    Example: outrider bots reload --why "version 2.4"
+    """
+    from outrider.cli import rolling
+
+    raise SystemExit(rolling.reload(bot, why))
+
+
+@bots.command()
 @click.argument("name")
 @click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(0, 10_000))
 @click.option("-f", "--follow", is_flag=True, help="go on printing what comes")
@@ -90,6 +108,9 @@ def logs(name: str, lines: int, follow: bool) -> None:
         click.echo(terminal.line(line))
     if follow:
         _follow(path)
+
+
+bots.add_command(startup)
 
 
 def _settled(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -115,14 +115,22 @@ class Bot:
             return self._channel
 
     def ready(self) -> None:
-        """Tell the supervisor that this bot does its work from now on. Safe to repeat."""
-        self._ready = True
+        """Tell the supervisor that this bot does its work from now on. Safe to repeat.
+
+        The first time it is told at once where that costs microseconds: to the supervisor's socket,
+        by a process that has the encoder. The sending thread might have to wait for us.
+        """
+        news, self._ready = not self._ready, True
         asyncio = sys.modules.get("asyncio")  # where nobody imported it, no loop runs
         with contextlib.suppress(RuntimeError):
             loop = asyncio.get_running_loop() if asyncio else None
             if loop and (self._lag is None or not self._lag.watches(loop)):
                 self._lag = LoopLag(loop, self._late)
-        self._wake.set()
+        at_once = hasattr(self._send, "wait_for_room") and "outrider.metrics.frame" in sys.modules
+        if not (news and at_once and self._post(tries=1)):
+            self._wake.set()
+        while news and AT_READY:
+            AT_READY.pop()()
 
     def count(self, name: str, by: float = 1) -> None:
         """Add to a counter, which only ever grows.
@@ -211,19 +219,20 @@ class Bot:
                 self._timers[known] = Timer(lambda: self._counter(f"{known}.errors"))
             return self._timers[known]
 
-    def _post(self, *, tries: int) -> None:
+    def _post(self, *, tries: int) -> bool:
         """Send a frame; between tries wait for room, holding no lock that the bot might want."""
         frame = self._exclusively(self._next) if self._send else None
         if frame is None:
             self._lost += 1
-            return
+            return False
         for left in reversed(range(tries)):
             if self._exclusively(lambda: self._deliver(*frame)):
-                return
+                return True
             room = getattr(self._send, "wait_for_room", None)
             if not left or room is None or not room(ROOM_WITHIN_S):
                 break
         self._exclusively(lambda: self._ring.keep(*frame))
+        return False
 
     def _exclusively(self, do: Callable[[], T]) -> T | None:
         """Return what ``do`` returns; None when it fails, or when somebody sends for long."""
@@ -306,6 +315,8 @@ class Bot:
 
 
 _CURRENT: list[Bot] = []
+# Called once, after the first bot of this process has said that it is ready.
+AT_READY: list[Callable[[], None]] = []
 
 
 def current() -> Bot | None:
@@ -362,12 +373,13 @@ def _transport(name: str) -> Transport | None:
     return transports.Datagram(path) if path else transports.ToRedis(url or "", name)
 
 
-def _in_child() -> None:
+def begin_anew() -> None:
+    """Let the bots of a fork begin as its own; again when its environment was changed since."""
     for bot in _CURRENT:
         bot._after_fork()  # noqa: SLF001 - same module
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(after_in_child=begin_anew)
 
 
 @atexit.register

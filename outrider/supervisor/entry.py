@@ -26,10 +26,16 @@ def run(entry: str) -> None:
         SystemExit: the entry can't be imported; the text says what is missing.
     """
     module_name, _, function_name = entry.partition(":")
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - sys.path holds strings
+    folder = os.getcwd()  # noqa: PTH109 - sys.path holds strings
+    if sys.path[0] != folder:
+        sys.path.insert(0, folder)
     function: Any = getattr(_imported(module_name), function_name, None)
     if not callable(function):
         raise SystemExit(f"{entry}: module {module_name} has no function {function_name}.")
+    if "OUTRIDER_STARTUP_TRACE" in os.environ:
+        from outrider.supervisor import trace
+
+        trace.begin()
     signal.signal(signal.SIGTERM, _leave)
     result = function()
     if inspect.iscoroutine(result):

@@ -21,18 +21,18 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from outrider.supervisor import exits, leash, logs, restart
-from outrider.supervisor.spec import ProcessSpec, environment
+from outrider.supervisor import exits, logs, restart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from outrider.supervisor.launch import Launched, Launcher
+    from outrider.supervisor.spec import ProcessSpec
 
 State = Literal["stopped", "starting", "ready", "stopping", "backoff", "failed"]
 ALIVE_AFTER_S = 1.0
@@ -62,7 +62,12 @@ class Supervised:
     """
 
     def __init__(
-        self, spec: ProcessSpec, *, logs_dir: Path, tell: Callable[[str, str, str], None]
+        self,
+        spec: ProcessSpec,
+        *,
+        logs_dir: Path,
+        launcher: Launcher,
+        tell: Callable[[str, str, str], None],
     ) -> None:
         self.spec = spec
         self.state: State = "stopped"
@@ -72,8 +77,10 @@ class Supervised:
         self.crashes = 0
         self.start_s: float | None = None
         self._logs_dir = logs_dir
+        self._launcher = launcher
+        self._launching: asyncio.Task[None] | None = None
         self._tell = tell
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Launched | None = None
         self._killed_because = ""
         # One stop at a time: of two, the second would end what the first has started again.
         self._stopping = asyncio.Lock()
@@ -129,6 +136,8 @@ class Supervised:
 
     async def _stop(self, reason: str) -> None:
         self._cancel_timer()
+        if self._launching:
+            self._launching.cancel()  # it has started something, or will start nothing
         process = self._process
         if process is None:
             self._enter("stopped", reason)
@@ -141,7 +150,7 @@ class Supervised:
         """Note that it does its work."""
         if self.state == "starting":
             self.start_s = time.monotonic() - self._started
-            self._enter("ready", "")
+            self._enter("ready", self._process.why if self._process else "")
 
     def limit_memory(self, limit_bytes: int | None) -> None:
         """Change its memory limit from now on."""
@@ -159,36 +168,33 @@ class Supervised:
 
     def _spawn(self) -> None:
         self._killed_because, self._start_again = "", False
-        output = logs.open_for(self._logs_dir, self.spec.name)
+        self._started = time.monotonic()
+        self._enter("starting", self.reason)
+        self._launching = asyncio.ensure_future(self._launch())
+
+    async def _launch(self) -> None:
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *self.spec.argv],
-                cwd=self.spec.cwd,
-                env=environment(self.spec),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            output = logs.open_for(self._logs_dir, self.spec.name)
+            try:
+                process = await self._launcher.launch(self.spec, output=output)
+            finally:
+                os.close(output)
         except OSError as error:
             self._after_failed_spawn(error)
             return
-        finally:
-            os.close(output)
-        self._started = time.monotonic()
+        self._process = process
         self._ended.clear()
-        self._enter("starting", self.reason)
-        process = self._process
-        exits.watch(process, lambda code: self._on_exit(process, code))
+        if process.why:
+            self._tell(self.spec.name, "spawned", process.why)
+        exits.watch(process.pidfd, lambda code: self._on_exit(process, code))
         self._waiter = asyncio.ensure_future(self._await_ready(process))
 
     def _after_failed_spawn(self, error: OSError) -> None:
         """Treat a start that the system refused (no folder, no pids) like an exit."""
-        self._process = None
-        self._started = time.monotonic()
-        self._follow(127, f"can't be started: {error.strerror} ({error.filename})")
+        named = f" ({error.filename})" if error.filename else ""
+        self._follow(127, f"can't be started: {error.strerror}{named}")
 
-    async def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+    async def _await_ready(self, process: Launched) -> None:
         deadline = time.monotonic() + self.spec.ready_timeout_s
         if self.spec.readiness == "alive":
             await asyncio.sleep(min(ALIVE_AFTER_S, self.spec.ready_timeout_s))
@@ -205,7 +211,7 @@ class Supervised:
             else:
                 await asyncio.sleep(PROBE_EVERY_S)
 
-    def _on_exit(self, process: subprocess.Popen[bytes], code: int) -> None:
+    def _on_exit(self, process: Launched, code: int) -> None:
         self._signal_tree(process.pid, signal.SIGKILL)  # nothing of its tree stays behind
         if self._process is not process:
             return
@@ -245,7 +251,7 @@ class Supervised:
                 self._enter("backoff", words)
                 self._timer = asyncio.get_running_loop().call_later(after_s, self._spawn)
 
-    async def _end(self, process: subprocess.Popen[bytes]) -> None:
+    async def _end(self, process: Launched) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGTERM)
         try:

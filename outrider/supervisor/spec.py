@@ -46,6 +46,8 @@ class ProcessSpec:
     restart: RestartPolicy = RestartPolicy()
     memory_limit_bytes: int | None = None
     autostart: bool = True
+    entry: str | None = None  # what a zygote may run in place of argv
+    preload: tuple[str, ...] = ()
 
 
 def of_bot(
@@ -82,6 +84,8 @@ def of_bot(
             needs=bot.needs,
             restart=RestartPolicy(bot.restart.strategy, bot.restart.backoff_s, most, window_s),
             memory_limit_bytes=bot.limits.memory,
+            entry=bot.entry if bot.fork else None,
+            preload=bot.preload,
         )
         for instance in instance_names(name, bot.instances if count is None else count)
     ]

@@ -28,12 +28,14 @@ from outrider.errors import BadArgument, UnknownBot
 from outrider.metrics import frame as frames
 from outrider.supervisor import control, logs
 from outrider.supervisor.channel.hub import Hub
+from outrider.supervisor.launch import SpawnLauncher
 from outrider.supervisor.process import Supervised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from outrider.supervisor.launch import Launcher
     from outrider.supervisor.spec import ProcessSpec
     from outrider.supervisor.statsd import Listener
 
@@ -59,6 +61,7 @@ class Supervisor:
         logs_dir: Path,
         scale_to: Callable[[str, int], list[ProcessSpec]] | None = None,
         statsd: Listener | None = None,
+        launcher: Launcher | None = None,
     ) -> None:
         self.run_dir = run_dir
         self.logs_dir = logs_dir
@@ -71,6 +74,7 @@ class Supervisor:
         self._sequence = 0
         self._scale_to = scale_to
         self._statsd = statsd
+        self.launcher = launcher or SpawnLauncher()
         self._telemetry: socket.socket | None = None
         self._control: asyncio.Server | None = None
         self._housekeeping: asyncio.Task[None] | None = None
@@ -111,7 +115,7 @@ class Supervisor:
 
     def add(self, spec: ProcessSpec) -> Supervised:
         """Take a process into care without starting it."""
-        process = Supervised(spec, logs_dir=self.logs_dir, tell=self._tell)
+        process = Supervised(spec, logs_dir=self.logs_dir, launcher=self.launcher, tell=self._tell)
         self.processes[spec.name] = process
         return process
 
@@ -139,7 +143,8 @@ class Supervisor:
                 del left[process.spec.name]
 
     async def close(self) -> None:
-        """Close the sockets."""
+        """Close the sockets, and end what serves to start processes."""
+        await self.launcher.close()
         if self._housekeeping:
             self._housekeeping.cancel()
         if self._control:
@@ -359,6 +364,8 @@ class Supervisor:
         if limit and process.pid and process.state == "ready":
             with contextlib.suppress(psutil.Error):
                 used = psutil.Process(process.pid).memory_info().rss
+                if used > limit:  # it may be others' too: forks share what none of them changes
+                    used = psutil.Process(process.pid).memory_full_info().pss
                 if used > limit:
                     await process.restart(
                         f"used {units.show_bytes(used)}, limit {units.show_bytes(limit)}"
@@ -366,6 +373,8 @@ class Supervisor:
 
     def _tell(self, name: str, what: str, detail: str) -> None:
         self._sequence += 1
+        if what == "starting":
+            self._listen()  # its word that it is ready must not wait for the end of a rest
         self.events.append(
             {
                 "id": f"{self._boot}-{self._sequence}",

@@ -701,3 +701,39 @@ def test_a_bots_start_stays_cheap(code: str) -> None:
     }
 
     assert not heavy & set(ended.stdout.split())
+
+
+def test_the_first_word_of_being_ready_waits_for_no_thread() -> None:
+    bot_says: list[tuple[str, bool]] = []
+
+    class Room:
+        def __call__(self, message: bytes) -> bool:
+            bot_says.append((threading.current_thread().name, frames.decode(message).ready))
+            return True
+
+        def wait_for_room(self, within_s: float) -> bool:
+            return False
+
+    bot = Bot("prompt", transport=Room())
+    bot.ready()
+    bot.ready()
+
+    said_ready = [thread for thread, ready in bot_says if ready]
+    assert said_ready[:1] == [threading.current_thread().name]
+    assert threading.current_thread().name not in said_ready[1:]
+
+
+def test_what_could_not_be_told_at_once_is_told_by_the_thread() -> None:
+    told = threading.Event()
+
+    class Full:
+        def __call__(self, message: bytes) -> bool:
+            if threading.current_thread().name == "outrider-flush" and frames.decode(message).ready:
+                told.set()
+            return False
+
+        def wait_for_room(self, within_s: float) -> bool:
+            return False
+
+    Bot("patient", transport=Full()).ready()
+    assert told.wait(20)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
 
+    from outrider.supervisor.launch import Launcher
+
     Test = Coroutine[Any, Any, None]
     Run = Callable[[Callable[["Fleet"], Test]], None]
 
@@ -50,10 +52,13 @@ SAYS_READY = python(f"{READY}\nready()\nimport time; time.sleep(600)")
 class Fleet:
     """A supervisor and what a test does with it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, launcher: Launcher | None = None) -> None:
         self.folder = folder
         self.supervisor = Supervisor(
-            run_dir=folder / "run", logs_dir=folder / "logs", scale_to=self.scaled
+            run_dir=folder / "run",
+            logs_dir=folder / "logs",
+            scale_to=self.scaled,
+            launcher=launcher,
         )
         self.declared: dict[str, ProcessSpec] = {}
 
@@ -61,6 +66,12 @@ class Fleet:
         env = {"OUTRIDER_BOT": name, "OUTRIDER_TELEMETRY": str(self.supervisor.telemetry_path)}
         usual: dict[str, Any] = {"restart": PROMPT, "bot": name, "grace_s": 5.0, "env": env}
         return ProcessSpec(name, argv, **(usual | options))
+
+    def entry(self, name: str, entry: str, **options: Any) -> ProcessSpec:
+        """Return a bot that may be forked, and runs in the fleet's folder."""
+        argv = (sys.executable, "-m", "outrider.supervisor.entry", entry)
+        usual: dict[str, Any] = {"readiness": "sdk", "cwd": str(self.folder), "entry": entry}
+        return self.spec(name, argv, **(usual | options))
 
     def start(self, *specs: ProcessSpec) -> None:
         for spec in specs:

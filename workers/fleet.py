@@ -10,7 +10,7 @@ from outrider.store import address
 from outrider.supervisor import spec as specs
 from outrider.supervisor import statsd
 from outrider.supervisor.supervisor import Supervisor
-from outrider.workers.stack import base_folder, bot_environment, pool_sizes
+from outrider.workers.stack import base_folder, bot_environment, pool_parts, publish_pools
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ async def run(settings: Settings, *, config: Path | None, progress: Progress) ->
     """
     redis_url = address.redis_url(settings)
     base = await asyncio.to_thread(base_folder, config)
-    sizes = await asyncio.to_thread(pool_sizes, settings)
+    parts = await asyncio.to_thread(pool_parts, settings)
     supervisor = Supervisor(
         run_dir=settings.run_dir(),
         logs_dir=settings.data_dir.resolve() / "logs",
@@ -41,13 +41,14 @@ async def run(settings: Settings, *, config: Path | None, progress: Progress) ->
     def env_of(bot: str) -> dict[str, str]:
         return bot_environment(
             settings, bot, redis_url=redis_url, telemetry=supervisor.telemetry_path,
-            config=config, pool_size=sizes.get(bot),
+            config=config, pool=parts.get(bot),
         )  # fmt: skip
 
     await supervisor.open()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await asyncio.to_thread(publish_pools, settings, redis_url)
     bots = specs.of_fleet(settings, base=base, env_of=env_of)
     for bot in bots:
         supervisor.add(bot)

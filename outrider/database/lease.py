@@ -278,7 +278,7 @@ class Leaseholder:
     def _adopt(self) -> None:
         pool = self._pool()
         if pool is not None:
-            pool.may_open = self.may_open
+            pool.may_open, pool.sees_ends = self.may_open, True
             pool.slots.cap = self.base
 
 

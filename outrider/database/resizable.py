@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import os
 import select
 import threading
 from time import perf_counter
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
 PING_AFTER_S = 30.0
+# A server ends a session within a millisecond of its goodbye; a loaded one takes longer.
+ENDED_WITHIN_S = 1.0
 UNBOUNDED = 1 << 30
 _URGENT: contextvars.ContextVar[bool] = contextvars.ContextVar("outrider_urgent", default=False)
 
@@ -104,6 +107,7 @@ class ResizablePool(QueuePool):
         )
         self.watcher = watcher or Watcher()
         self.may_open: Callable[[], bool] | None = None
+        self.sees_ends = False  # whether a place is free only when the server ended the session
         self._given = {
             "pool_size": pool_size,
             "max_overflow": max_overflow,
@@ -219,11 +223,17 @@ class ResizablePool(QueuePool):
 
     def _retire(self, records: Iterable[ConnectionPoolEntry]) -> None:
         for record in records:
+            ended = _end_of(record) if self.sees_ends else None
             try:
                 record.close()
+                if ended is not None:
+                    self._await_end(ended)
             finally:
                 self.slots.retire()
                 self.watcher.freed()
+
+    def _await_end(self, ended: int) -> None:
+        _wait_for_end(ended)
 
     def recreate(self) -> ResizablePool:
         """Return an empty pool like this one, at its present cap."""
@@ -241,7 +251,7 @@ class ResizablePool(QueuePool):
             dialect=self._dialect,
         )
         again.slots.cap = self.slots.cap
-        again.may_open = self.may_open
+        again.may_open, again.sees_ends = self.may_open, self.sees_ends
         return again
 
     def dispose(self) -> None:
@@ -288,6 +298,9 @@ class AsyncResizablePool(ResizablePool, AsyncAdaptedQueuePool):
     def _open(self) -> ConnectionPoolEntry:
         self._loop = asyncio.get_running_loop()
         return super()._open()
+
+    def _await_end(self, ended: int) -> None:
+        await_only(asyncio.get_running_loop().run_in_executor(None, _wait_for_end, ended))
 
     def _retire(self, records: Iterable[ConnectionPoolEntry]) -> None:
         """Close them in the event loop that they belong to; another thread only asks for it."""
@@ -353,6 +366,29 @@ class _TaskWaiter(_Waiter):
     def _open_door(self) -> None:
         if not self._future.done():
             self._future.set_result(None)
+
+
+def _end_of(record: ConnectionPoolEntry) -> int | None:
+    """Return a descriptor that outlives the connection, by which its end can be seen."""
+    try:
+        return os.dup(record.driver_connection.fileno())  # type: ignore[union-attr]
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _wait_for_end(ended: int) -> None:
+    """Wait until the server closed its side: it still counts a session whose client has left."""
+    try:
+        poll = select.poll()
+        poll.register(ended, select.POLLIN)
+        deadline_s = perf_counter() + ENDED_WITHIN_S
+        while (left_s := deadline_s - perf_counter()) > 0 and poll.poll(left_s * 1000):
+            if not os.read(ended, 4096):
+                return
+    except OSError:
+        return
+    finally:
+        os.close(ended)
 
 
 def _has_news(record: Any) -> bool:

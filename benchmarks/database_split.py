@@ -49,7 +49,9 @@ LATE = 0.99
 def main() -> None:
     chosen = harness.options(__doc__ or "")
     seconds, runs = (20.0, 1) if chosen.quick else (40.0, 3)
-    figures: dict[str, Any] = {"plan_error": round(plan_error(100_000 if chosen.quick else 1_000_000), 3)}
+    figures: dict[str, Any] = {
+        "plan_error": round(plan_error(100_000 if chosen.quick else 1_000_000), 3)
+    }
     p99: dict[str, list[float]] = {}
     ratios: dict[str, list[float]] = {}
     errors = most_open = 0
@@ -107,7 +109,7 @@ def split(
 
 
 def move(server: postgres.Postgres, redis_url: str, seconds: float, seed: int) -> fleet.Outcome:
-    """Run the fleet on leases while its load moves from bot to bot; the plan knows only the mean."""
+    """Run the fleet on leases while its load moves from bot to bot; no plan knows of it."""
     total = CONNECTIONS * MOVING_LOAD / HOLD_S
     lasts_s = seconds / BOTS
     rates = [total * weight / sum(ZIPF) for weight in ZIPF]

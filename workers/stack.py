@@ -32,6 +32,7 @@ from outrider.supervisor.supervisor import Supervisor
 from outrider.workers import valkey, watchdog
 
 if TYPE_CHECKING:
+    from outrider.database.pools import Plan
     from outrider.settings import Settings
     from outrider.supervisor.process import Supervised
 

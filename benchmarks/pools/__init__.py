@@ -1,1 +1,1 @@
-"""A fleet of bot processes on one database server, driven by arrivals that are the same each time."""
+"""Bot processes on one database server, driven by arrivals that are the same each time."""

@@ -44,9 +44,7 @@ def prepare(url: str) -> None:
         connection.execute("INSERT INTO account SELECT n, 0 FROM generate_series(0, %s) n", (ROWS,))
 
 
-def arrivals(
-    rates: Sequence[tuple[float, float]], hold_s: float, seed: int
-) -> list[list[float]]:
+def arrivals(rates: Sequence[tuple[float, float]], hold_s: float, seed: int) -> list[list[float]]:
     """Return due times and exponential holds of a Poisson stream; ``rates`` are (seconds, rate)."""
     random = np.random.default_rng(seed)
     rows: list[list[float]] = []
@@ -109,7 +107,7 @@ def _readable(processes: Sequence[subprocess.Popen[bytes]]) -> bool:
 
 
 def shared_pool_waits(done: NDArray[np.float64], connections: int) -> NDArray[np.float64]:
-    """Return what the same work would wait for one pool of all connections, first come first served.
+    """Return what the same work would wait for one pool of all connections, in its order.
 
     ``done`` has due times and measured holds. Nothing but the queue costs time there.
     """

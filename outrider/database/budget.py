@@ -159,11 +159,12 @@ class Budget:
 
     def holders(self) -> list[Holder]:
         """Return everybody who may have connections open."""
-        return [
-            Holder(*(text.decode() for text in each[:3]), *map(int, each[3:7]), bool(each[7]),
-                   each[8].decode(), int(each[9]))
-            for each in self._do("holders") or ()
-        ]  # fmt: skip
+        return [_holder(each) for each in self._do("holders") or ()]
+
+    def is_due(self, now_s: float, every_s: float) -> bool:
+        """Tell whether a plan is due; each ``every_s`` seconds only one caller is told so."""
+        due = self.client.set(f"{self._keys[0]}:due", now_s, nx=True, px=round(every_s * 1000))
+        return bool(due)
 
     def state(self) -> dict[str, int]:
         """Return the sums: wall, surge, reserved, extra, starters; empty without a plan."""
@@ -172,6 +173,15 @@ class Budget:
 
     def _do(self, what: str, *arguments: Any) -> Any:
         return self._script(keys=self._keys, args=[what, self.channel, *arguments])
+
+
+def _holder(told: list[Any]) -> Holder:
+    name, application, process = (text.decode() for text in told[:3])
+    open_, cap, floor, starter, lost = map(int, told[3:8])
+    instance, share = told[8].decode(), int(told[9])
+    return Holder(
+        name, application, process, open_, cap, floor, starter, bool(lost), instance, share
+    )
 
 
 def server_of(url: sa.URL) -> str:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
 from outrider.database import budget, pools, presets
 from outrider.database.wall import Wall
 from outrider.metrics import database as reach
@@ -18,6 +16,8 @@ from outrider.settings import instance_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import sqlalchemy as sa
 
     from outrider.database.load import Load
     from outrider.database.server import Server

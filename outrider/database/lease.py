@@ -132,9 +132,7 @@ class Leaseholder:
     def may_open(self) -> bool:
         """Tell whether the pool may open one more of what its lease allows, at this moment."""
         pool = self._pool()
-        return (
-            time.monotonic() < self._deadline_s or pool is None or pool.use().held <= self.base
-        )
+        return time.monotonic() < self._deadline_s or pool is None or pool.use().held <= self.base
 
     def close(self) -> None:
         """Give the lease back, when nothing is open any more; else it ends by itself."""
@@ -253,7 +251,7 @@ class Leaseholder:
                 self._made.bury(*dead)
 
     def _listen(self, client: redis.Redis) -> None:
-        """Hear of caps that were raised, and of others' hunger. What is missed, the next renewal tells."""
+        """Hear of raised caps and of others' hunger; what is missed, the next renewal tells."""
         news = self._news
         while not self.closed and news is self._news:
             pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]

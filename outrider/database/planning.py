@@ -65,7 +65,7 @@ def tick(
     client: redis.Redis,
     windows: Callable[[], Iterable[Window]],
     *,
-    plan_due: bool,
+    now_s: float,
 ) -> dict[str, Any]:
     """Audit the budget and, when due, plan anew. Return what was done, as plain data.
 
@@ -80,7 +80,7 @@ def tick(
     try:
         engine = reach.observer(url.get_secret_value())
         others = audit(made, open_connections(engine))
-        if not plan_due:
+        if not made.is_due(now_s, PLAN_EVERY_S):
             return {"leases": True, **made.state()}
         # Our own look is among the others, and those are counted by the reserve already.
         planned = fleet.plan(

@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from outrider.database import erlang
-from outrider.database.wall import Wall
 from outrider.errors import BadArgument, OutriderError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from outrider.database.wall import Wall
 
 
 class FleetTooLarge(OutriderError):  # noqa: N818 - reads as the message it is
@@ -76,7 +77,8 @@ class Member:
         if self.rate is None:
             return 0.0
         now, then = (
-            erlang.mean_wait_s(self.rate, self.hold_s, each, cv=self.cv) for each in (size, size + 1)
+            erlang.mean_wait_s(self.rate, self.hold_s, each, cv=self.cv)
+            for each in (size, size + 1)
         )
         return self.priority * self.rate * (now - then)
 
@@ -144,6 +146,7 @@ class Plan:
 def plan(members: Sequence[Member], wall: Wall, *, most: int | None = None) -> Plan:
     """Share a server's connections among a fleet; no instance gets more than ``most``.
 
+    >>> from outrider.database.wall import Wall
     >>> busy = Member("busy", rate=22, hold_s=0.15)
     >>> calm = Member("calm", rate=3, hold_s=0.15)
     >>> [(share.name, share.size) for share in plan([busy, calm], Wall(20)).shares]
@@ -198,6 +201,7 @@ def _spread(
     return sizes
 
 
+_LATE = 0.01
 # A gain below this shortens no wait that anybody could measure: a microsecond in a second of all.
 _NO_GAIN = 1e-6
 
@@ -207,6 +211,32 @@ def _claim(member: Member, size: int, place: int) -> tuple[float, float, int]:
     gain = member.gain(size)
     # What no measured bot needs is shared like the unmeasured bots' part: bursts will come.
     return (-gain if gain > _NO_GAIN else 0.0, -member.weight / (size + 1), place)
+
+
+def fleet_wait_s(members: Sequence[Member], shares: Sequence[Share]) -> float:
+    """Return the 99th percentile of the waits of all checkouts of all measured bots, in seconds."""
+    loads = [
+        (member.instances * member.rate, member, share.size)
+        for member, share in zip(members, shares, strict=True)
+        if member.rate and member.instances
+    ]
+    total = sum(rate for rate, _, _ in loads)
+
+    def late(than_s: float) -> float:
+        return sum(
+            rate * erlang.longer(member.rate or 0.0, member.hold_s, size, than_s, cv=member.cv)
+            for rate, member, size in loads
+        )
+
+    if not total or late(0.0) <= _LATE * total:
+        return 0.0
+    low, high = 0.0, 1.0
+    while late(high) > _LATE * total:
+        high *= 2
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if late(middle) > _LATE * total else (low, middle)
+    return high
 
 
 def _check(members: Sequence[Member], most: int | None) -> None:

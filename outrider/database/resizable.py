@@ -108,7 +108,7 @@ class ResizablePool(QueuePool):
         self.watcher = watcher or Watcher()
         self.may_open: Callable[[], bool] | None = None
         self.sees_ends = False  # whether a place is free only when the server ended the session
-        self._given = {
+        self._given: dict[str, Any] = {
             "pool_size": pool_size,
             "max_overflow": max_overflow,
             "timeout": timeout,
@@ -177,7 +177,7 @@ class ResizablePool(QueuePool):
     def _open(self) -> ConnectionPoolEntry:
         try:
             if self.may_open is not None and not self.may_open():
-                raise sa.exc.TimeoutError(
+                raise sa.exc.TimeoutError(  # noqa: TRY301 - its place must be freed too
                     "this process has no right to open a connection: its part of the fleet's"
                     " connections has expired, and Redis was not reached since."
                 )
@@ -189,7 +189,7 @@ class ResizablePool(QueuePool):
     def _revive(self, record: ConnectionPoolEntry) -> None:
         """Close a record's connection if it is dead; SQLAlchemy then opens another in its place."""
         try:
-            alive = self._dialect._do_ping_w_event(record.dbapi_connection)  # type: ignore[union-attr]  # noqa: SLF001
+            alive = self._dialect._do_ping_w_event(record.dbapi_connection)  # type: ignore[arg-type]  # noqa: SLF001
         except Exception:  # noqa: BLE001 - whatever it says, it can't be used
             alive = False
         if not alive:
@@ -247,7 +247,7 @@ class ResizablePool(QueuePool):
             echo=self.echo,
             logging_name=self._orig_logging_name,
             reset_on_return=self._reset_on_return,
-            _dispatch=self.dispatch,  # type: ignore[arg-type]
+            _dispatch=self.dispatch,
             dialect=self._dialect,
         )
         again.slots.cap = self.slots.cap
@@ -314,10 +314,13 @@ class AsyncResizablePool(ResizablePool, AsyncAdaptedQueuePool):
             super()._retire(records)
             return
         close = super()._retire
-        loop.call_soon_threadsafe(
-            lambda: _KEPT.add(task := loop.create_task(greenlet_spawn(close, records)))
-            or task.add_done_callback(_KEPT.discard)
-        )
+
+        def begin() -> None:
+            task = loop.create_task(greenlet_spawn(close, records))
+            _KEPT.add(task)
+            task.add_done_callback(_KEPT.discard)
+
+        loop.call_soon_threadsafe(begin)
 
 
 # The loop itself holds its tasks by weak references only.

@@ -21,6 +21,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+
 class Waiter(Protocol):
     """Somebody who waits. ``granted`` is a record, or OPEN: the right to open a connection."""
 

@@ -25,8 +25,9 @@ def create_engine(
 
     The preset is ``preset``, or ``OUTRIDER_PRESET``, or development. A supervised bot leases the
     connections of its pool from the fleet's budget: it begins with ``OUTRIDER_POOL_FLOOR``, grows
-    when callers wait, and gives back what others need. Without leases it has as many as were planned
-    for this process (``OUTRIDER_POOL_SIZE``), or as the preset says; overflow is 0. Every option of ``sqlalchemy.create_engine`` may be given, and wins.
+    when callers wait, and gives back what others need. Without leases it has as many as were
+    planned for this process (``OUTRIDER_POOL_SIZE``), or as the preset says; overflow is 0. Every
+    option of ``sqlalchemy.create_engine`` may be given, and wins.
     ``connect_args={"options": "-c statement_timeout=0"}`` is added to the preset's limits, an empty
     text replaces them (a PgBouncer before 1.20 wants that).
 

@@ -60,7 +60,7 @@ class Fleet(RuleBasedStateMachine):
         self.made = Budget(self.client, SERVER)
         self.every: list[Process] = []
         self.number = 0
-        self.sent: list[tuple[str, str, dict[str, int]]] = []
+        self.sent: list[tuple[str, str, dict[str, Any]]] = []
         self.floors = dict(zip(INSTANCES, floors, strict=True))
         self._publish(self.floors, max(floors))
         self._thaw()
@@ -93,9 +93,8 @@ class Fleet(RuleBasedStateMachine):
 
     def _renew(self, process: Process, want: int) -> None:
         want = max(want, process.base)
-        if want < process.cap:
-            process.cap = want  # the pool shrinks before it is told
-        told = {"open_": process.open, "want": want, "seq": process.seq}
+        process.cap = min(process.cap, want)  # the pool shrinks before it is told
+        told: dict[str, Any] = {"open_": process.open, "want": want, "seq": process.seq}
         self.sent.append((process.holder, process.instance, told))
         lease = self.made.renew(process.holder, process.instance, **told)
         if lease is not None:
@@ -292,5 +291,7 @@ def test_a_process_that_is_dead_for_sure_is_told_from_one_that_is_not() -> None:
     assert not budget.is_dead("elsewhere|1|1")
     assert not budget.is_dead("")
     source = "from outrider.database import budget; print(budget.process_name())"
-    ended = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=True
+    )
     assert budget.is_dead(ended.stdout.strip())

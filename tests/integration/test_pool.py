@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 import pytest
@@ -17,7 +17,7 @@ from outrider.database.resizable import AsyncResizablePool, ResizablePool, high_
 from tests.servers import postgres
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 NAME = "a-pool"
 COUNT = sa.text("SELECT count(*) FROM pg_stat_activity WHERE application_name = :name")
@@ -84,7 +84,7 @@ class Load:
             except Exception as error:  # noqa: BLE001 - looked at by the test
                 self.errors.append(error)
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -105,7 +105,7 @@ def test_it_is_resized_under_load_and_never_has_more_than_the_greater_size(
         before = 6
         for size in (12, 2, 8, 1, 10):
             pool_of(engine).resize(size)
-            seen = []
+            seen: list[int] = []
 
             def settled(size: int = size, seen: list[int] = seen) -> bool:
                 seen.append(open_at(observer))
@@ -160,7 +160,7 @@ def test_one_that_idled_for_long_is_asked_before_it_is_used(server: postgres.Pos
         asked.append(connection)
         return ping(connection)
 
-    engine.dialect._do_ping_w_event = counted  # type: ignore[method-assign]
+    engine.dialect._do_ping_w_event = counted  # type: ignore[method-assign,assignment]
     engine.connect().close()
     engine.connect().close()
     assert asked == []
@@ -235,6 +235,10 @@ def async_engine(server: postgres.Postgres, size: int, **options: Any) -> Any:
     )  # fmt: skip
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    await asyncio.to_thread(eventually, condition)
+
+
 async def pid_of(connection: Any) -> int:
     return int((await connection.execute(sa.text("SELECT pg_backend_pid()"))).scalar_one())
 
@@ -247,8 +251,7 @@ def test_tasks_wait_their_turn_and_a_resize_from_a_thread_wakes_them(
         pool = engine.sync_engine.pool
         held = await engine.connect()
         waiting = asyncio.ensure_future(engine.connect().start())
-        while not pool.use().waiting:
-            await asyncio.sleep(0.001)
+        await until(lambda: pool.use().waiting == 1)
         await asyncio.to_thread(pool.resize, 2)
         other = await asyncio.wait_for(waiting, 10)
         assert await pid_of(other) != await pid_of(held)
@@ -257,8 +260,7 @@ def test_tasks_wait_their_turn_and_a_resize_from_a_thread_wakes_them(
         assert pool.use().held == 1
         await held.close()
         await asyncio.to_thread(pool.resize, 0)
-        while pool.use().held:
-            await asyncio.sleep(0.001)
+        await until(lambda: not pool.use().held)
         await engine.dispose()
 
     asyncio.run(main())
@@ -270,8 +272,7 @@ def test_a_cancelled_task_loses_no_place(server: postgres.Postgres) -> None:
         pool = engine.sync_engine.pool
         held = await engine.connect()
         waiting = [asyncio.ensure_future(engine.connect().start()) for _ in range(3)]
-        while pool.use().waiting < 3:
-            await asyncio.sleep(0.001)
+        await until(lambda: pool.use().waiting == 3)
         waiting[0].cancel()
         await held.close()
         waiting[1].cancel()

@@ -49,5 +49,5 @@ def test_holds_that_vary_more_wait_longer_and_steady_ones_are_promised_no_less()
 
 @pytest.mark.parametrize("bad", [(-1, 1, 1), (math.nan, 1, 1), (1, math.inf, 1), (1, 1, 0)])
 def test_a_number_out_of_its_range_is_named(bad: tuple[float, float, int]) -> None:
-    with pytest.raises(BadArgument, match="give|at least"):
+    with pytest.raises(BadArgument, match=r"give|at least"):
         erlang.waits(*bad)

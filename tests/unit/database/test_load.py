@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
 from outrider.database import load
 from outrider.samples import Window
 from outrider.settings import Settings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 BOTS = Settings.model_validate(
     {"bots": {"canary": {"entry": "m:f", "instances": 2}, "owl": {"entry": "m:f"}}}
@@ -16,8 +21,9 @@ def window(minutes: int, **series: float) -> Window:
     """Series that grow by so much a tick of ten seconds."""
     ticks = minutes * 6
     names = tuple(name.replace("__", ".").replace("_N", "-") for name in series)
-    values = np.column_stack([np.arange(ticks) * step for step in series.values()])
-    return Window(names, np.arange(ticks) * 10.0, values)
+    columns = [[step * tick for tick in range(ticks)] for step in series.values()]
+    values: NDArray[np.float64] = np.array(columns, dtype=np.float64).T
+    return Window(names, np.arange(0.0, ticks * 10.0, 10.0), values)
 
 
 def pool(bot: str, checkouts: float, held: float) -> dict[str, float]:

@@ -158,10 +158,11 @@ def test_every_measured_bot_gets_what_keeps_its_queue_finite_within_the_wall(
 def total_wait(fleet: list[Member], sizes: tuple[int, ...]) -> float:
     from outrider.database import erlang
 
-    return sum(
-        bot.rate * erlang.mean_wait_s(bot.rate, bot.hold_s, size)  # type: ignore[operator, arg-type]
-        for bot, size in zip(fleet, sizes, strict=True)
-    )
+    total = 0.0
+    for bot, size in zip(fleet, sizes, strict=True):
+        assert bot.rate is not None
+        total += bot.rate * erlang.mean_wait_s(bot.rate, bot.hold_s, size)
+    return total
 
 
 @given(st.lists(loads, min_size=3, max_size=3), st.integers(0, 6))

@@ -10,7 +10,7 @@ from outrider.database.slots import OPEN, Slots
 
 
 class Caller:
-    def __init__(self, urgent: bool = False) -> None:
+    def __init__(self, *, urgent: bool = False) -> None:
         self.urgent = urgent
         self.granted: Any = None
 
@@ -21,7 +21,7 @@ class Caller:
 def filled(cap: int, **options: Any) -> tuple[Slots, list[str]]:
     """All places in use."""
     slots = Slots(cap, **options)
-    records = []
+    records: list[str] = []
     while slots.take(urgent=True) is OPEN:
         records.append(f"record{len(records)}")
     return slots, records
@@ -146,7 +146,7 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.in_use)
     @rule(usable=st.booleans())
-    def give_back(self, usable: bool) -> None:
+    def give_back(self, *, usable: bool) -> None:
         self.closing += self.slots.give_back(self.in_use.pop(), 1.0, usable)
         self._collect()
 

@@ -140,6 +140,12 @@ class BotSettings(_Table):
     needs: tuple[str, ...] = Field((), description="bots that must be ready before this one starts")
     restart: Restart = Field(default_factory=Restart)
     limits: Limits = Field(default_factory=Limits)
+    priority: float = Field(
+        1.0,
+        gt=0,
+        le=1000,
+        description="what a second of its waiting for a connection counts against others' seconds",
+    )
 
     @model_validator(mode="after")
     def _one_way_to_start(self) -> BotSettings:
@@ -245,6 +251,10 @@ class DatabaseSettings(_Table):
     )
     reserved: int = Field(
         8, ge=0, description="connections kept free for superusers, people and restarts"
+    )
+    leases: bool = Field(
+        default=True,
+        description="bots lease what they need beyond their floor, rather than keep a fixed share",
     )
 
 

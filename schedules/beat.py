@@ -46,6 +46,7 @@ def table(settings: Settings) -> list[Entry]:
     every = PROFILES[settings.profile]
     entries = [
         Entry("collect", "outrider.collect.fleet", settings.interval_s, numbered=True),
+        Entry("pools", "outrider.tune.pools", every["pools"]),
         Entry("baseline", "outrider.analyse.baseline", every["baseline"]),
         Entry("warm", "outrider.warm.plan", every["warm"]),
         Entry("escalate", "outrider.alert.escalate", every["escalate"]),

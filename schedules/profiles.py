@@ -8,15 +8,15 @@ from __future__ import annotations
 
 PROFILES: dict[str, dict[str, float]] = {
     "calm": {
-        "baseline": 1800, "warm": 30, "seal": 900, "rollup": 1800, "expire": 3600,
+        "baseline": 1800, "pools": 30, "warm": 30, "seal": 900, "rollup": 1800, "expire": 3600,
         "escalate": 300, "tune": 86_400, "validate": 86_400,
     },
     "standard": {
-        "baseline": 600, "warm": 10, "seal": 600, "rollup": 900, "expire": 1800,
+        "baseline": 600, "pools": 10, "warm": 10, "seal": 600, "rollup": 900, "expire": 1800,
         "escalate": 60, "tune": 21_600, "validate": 21_600,
     },
     "live": {
-        "baseline": 120, "warm": 2, "seal": 600, "rollup": 300, "expire": 1800,
+        "baseline": 120, "pools": 5, "warm": 2, "seal": 600, "rollup": 300, "expire": 1800,
         "escalate": 15, "tune": 3600, "validate": 3600,
     },
 }  # fmt: skip

@@ -13,6 +13,7 @@ from celery import shared_task
 
 from outrider.analysis import sizing
 from outrider.cache import report as caches
+from outrider.database import planning
 from outrider.database import report as database
 from outrider.store import keys
 from outrider.tasks import context
@@ -31,6 +32,26 @@ RECENT_S = 6 * 3600.0
 def tune_database() -> dict[str, Any]:
     """Report on preset, pool plan, risks and slow statements. Safe to run twice: it only asks."""
     return _database(context.current())
+
+
+@shared_task(name="outrider.tune.pools", base=OutriderTask, time_limit=30)
+def tune_pools() -> dict[str, Any]:
+    """Free what dead processes had of the database's connections; plan anew once a minute.
+
+    Safe to run twice: who holds what is asked from the server each time, and a plan replaces the
+    one before.
+    """
+    ctx = context.current()
+    now_s = ctx.clock.now()
+    return planning.tick(
+        ctx.settings,
+        ctx.redis,
+        lambda: [
+            ctx.store.window(host, now_s - planning.RECENT_S, now_s + 1)
+            for host in ctx.store.hosts()
+        ],
+        now_s=now_s,
+    )
 
 
 @shared_task(name="outrider.tune.cache", base=OutriderTask, time_limit=60)

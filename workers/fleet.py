@@ -12,7 +12,7 @@ from outrider.supervisor import statsd
 from outrider.supervisor.launch import SpawnLauncher
 from outrider.supervisor.supervisor import Supervisor
 from outrider.supervisor.zygote.launcher import ZygoteLauncher
-from outrider.workers.stack import base_folder, bot_environment, pool_sizes
+from outrider.workers.stack import base_folder, bot_environment, pool_parts, publish_pools
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ async def run(settings: Settings, *, config: Path | None, progress: Progress) ->
     """
     redis_url = address.redis_url(settings)
     base = await asyncio.to_thread(base_folder, config)
-    sizes = await asyncio.to_thread(pool_sizes, settings)
+    parts = await asyncio.to_thread(pool_parts, settings)
     logs_dir = settings.data_dir.resolve() / "logs"
     launcher = ZygoteLauncher(SpawnLauncher(), logs_dir=logs_dir)
     supervisor = Supervisor(
@@ -46,13 +46,14 @@ async def run(settings: Settings, *, config: Path | None, progress: Progress) ->
     def env_of(bot: str) -> dict[str, str]:
         return bot_environment(
             settings, bot, redis_url=redis_url, telemetry=supervisor.telemetry_path,
-            channel=supervisor.channel_path, config=config, pool_size=sizes.get(bot),
+            channel=supervisor.channel_path, config=config, pool=parts.get(bot),
         )  # fmt: skip
 
     await supervisor.open()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await asyncio.to_thread(publish_pools, settings, redis_url)
     bots = specs.of_fleet(settings, base=base, env_of=env_of)
     launcher.expect(bots)
     for bot in bots:

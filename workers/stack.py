@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import redis
 
-from outrider.database import fleet
+from outrider.database import budget, fleet
+from outrider.database.budget import Part
 from outrider.errors import OutriderError
 from outrider.store import address, connection
 from outrider.store.redis import RedisStore
@@ -33,6 +34,7 @@ from outrider.supervisor.zygote.launcher import ZygoteLauncher
 from outrider.workers import valkey, watchdog
 
 if TYPE_CHECKING:
+    from outrider.database.pools import Plan
     from outrider.settings import Settings
     from outrider.supervisor.process import Supervised
 
@@ -80,7 +82,7 @@ class Stack:
         self._config = config
         self._base = base_folder(config)
         self._stack: list[ProcessSpec] = []
-        self._pool_sizes: dict[str, int] = {}
+        self._pool_parts: dict[str, Part] = {}
         logs_dir = settings.data_dir.resolve() / "logs"
         self._launcher = ZygoteLauncher(SpawnLauncher(), logs_dir=logs_dir)
         self.supervisor = Supervisor(
@@ -102,7 +104,7 @@ class Stack:
         given = self.settings.redis_url
         if given is not None:
             await asyncio.to_thread(connection.check, given.get_secret_value())
-        self._pool_sizes = await asyncio.to_thread(pool_sizes, self.settings)
+        self._pool_parts = await asyncio.to_thread(pool_parts, self.settings)
         await self.supervisor.open()
         if given is not None:
             redis_url = given.get_secret_value()
@@ -132,6 +134,7 @@ class Stack:
                 )
             progress(part.name, "ready", f"{process.start_s:.1f} s" if process.start_s else "")
         self._watching = asyncio.ensure_future(self._watch())
+        await asyncio.to_thread(publish_pools, self.settings, self.addresses.redis_url)
         bots = specs.of_fleet(self.settings, base=self._base, env_of=self._bot_env)
         self._launcher.expect(bots)
         for bot in bots:
@@ -214,7 +217,7 @@ class Stack:
         return bot_environment(
             self.settings, bot, redis_url=self.addresses.redis_url,
             telemetry=self.supervisor.telemetry_path, channel=self.supervisor.channel_path,
-            config=self._config, pool_size=self._pool_sizes.get(bot),
+            config=self._config, pool=self._pool_parts.get(bot),
         )  # fmt: skip
 
     def _parts(self, at: Addresses) -> list[ProcessSpec]:
@@ -313,7 +316,7 @@ def bot_environment(
     telemetry: Path,
     channel: Path,
     config: Path | None,
-    pool_size: int | None,
+    pool: Part | None,
 ) -> dict[str, str]:
     """Return what is added to the environment of a supervised process."""
     env = {
@@ -327,13 +330,15 @@ def bot_environment(
     }
     if config:
         env["OUTRIDER_CONFIG"] = str(config.resolve())
-    if pool_size is not None:
-        env["OUTRIDER_POOL_SIZE"] = str(pool_size)
+    if pool is not None:
+        env["OUTRIDER_POOL_SIZE"] = str(pool.share)
+        if settings.database.leases:
+            env["OUTRIDER_POOL_FLOOR"] = str(pool.floor)
     return env
 
 
-def pool_sizes(settings: Settings) -> dict[str, int]:
-    """Return each bot's pool size by the fleet's plan; empty when no limit is known.
+def pool_parts(settings: Settings) -> dict[str, Part]:
+    """Return what the fleet's plan gives each instance of a bot; empty when no limit is known.
 
     The server is asked for its limit when its address is set; when it is away, the limit in the
     settings counts. Blocks for some seconds at most.
@@ -341,11 +346,27 @@ def pool_sizes(settings: Settings) -> dict[str, int]:
     Raises:
         FleetTooLarge: the fleet does not fit the server.
     """
+    plan = _pool_plan(settings)
+    return {share.name: Part(share.floor, share.size) for share in plan.shares} if plan else {}
+
+
+def publish_pools(settings: Settings, redis_url: str) -> None:
+    """Put the fleet's plan in force, so that the first bots need not wait for the first re-plan.
+
+    When Redis or the server is away they start with their floors, and the next plan is theirs.
+    """
+    server = fleet.server_name(settings)
+    plan = _pool_plan(settings) if server and settings.database.leases else None
+    if server and plan:
+        with suppress(redis.RedisError), connection.connect(redis_url) as client:
+            fleet.put_in_force(settings, plan, budget.Budget(client, server))
+
+
+def _pool_plan(settings: Settings) -> Plan | None:
     asked = None
     if settings.database.url is not None:
         from outrider.database import server
 
         with suppress(server.DatabaseUnavailable):
             asked = server.ask(settings.database.url.get_secret_value())
-    plan = fleet.plan(settings, asked)
-    return {share.name: share.size for share in plan.shares} if plan else {}
+    return fleet.plan(settings, asked)

@@ -25,6 +25,7 @@ _COMMANDS = {
     "run": ("run:run", "Run any task now, with its progress and result."),
     "alerts": ("alerts:alerts", "Show alerts, their history, and who was told."),
     "metrics": ("metrics:metrics", "List, show and export what was measured."),
+    "db": ("db:db", "Plan the fleet's database connections, and see who has how many."),
     "validate": ("validate:validate", "Measure the running stack against its targets."),
     "config": ("config:config", "Show and check the settings."),
     "doctor": ("doctor:doctor", "Find what is wrong with this installation."),

@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
-from outrider.database import tally
+from outrider.database import budget, lease, tally
 from outrider.database.presets import DEVELOPMENT
+from outrider.database.resizable import ResizablePool
 from outrider.errors import BadArgument
 from outrider.metrics import database as reach
 
@@ -31,8 +33,18 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10
 # A firewall that drops idle connections in silence is noticed after 30 + 3 x 10 s.
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+# PostgreSQL keeps 63 bytes of a name; nine of them say which process it is.
+_LONGEST_NAME = 54
 # A child must not close what its parent uses; kept here, nothing is collected.
 _INHERITED: list[Pool] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """Where a pool's connections are leased, and how many it has without a lease."""
+
+    redis_url: str
+    floor: int
 
 
 def create_engine(
@@ -41,11 +53,13 @@ def create_engine(
     *,
     application_name: str | None = None,
     planned_size: int | None = None,
+    leased: Leased | None = None,
     **options: Any,
 ) -> sa.Engine:
     """Return an engine that connects as ``preset`` says; ``options`` win over it.
 
-    ``planned_size`` is this process's part in the fleet's plan. Does not connect yet.
+    ``planned_size`` is this process's part in the fleet's plan; ``leased`` that it leases its
+    connections, which only a PostgreSQL's can be. Does not connect yet.
 
     Raises:
         BadArgument: the URL, its driver or an option can't be used.
@@ -57,16 +71,52 @@ def create_engine(
             " give 1 or more, or poolclass=NullPool to keep none open."
         )
     name = application_name or preset.application_name
+    if parsed.get_backend_name() != "postgresql" or "application_name" in parsed.query:
+        leased = None
+    instance, name = name, _traceable(name) if leased else name
     given["connect_args"] = _connect_args(parsed, preset, name, given.get("connect_args", {}))
     engine = reach.create(parsed, **_pool_options(parsed, preset, planned_size, given), **given)
     tally.attach(engine)
+    if isinstance(engine.pool, ResizablePool):
+        engine.pool.watcher = tally.Watch()
     if engine.dialect.name == "postgresql":
         sa.event.listen(engine, "connect", _warn_of_superuser, once=True)
     elif engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _prepare_sqlite)
-    if planned_size is not None:
+    if leased and isinstance(engine.pool, ResizablePool):
+        _lease(engine, engine.pool, leased, instance=instance, application=name)
+    elif planned_size is not None:
         _warn_above_plan(engine, planned_size)
     return engine
+
+
+def _traceable(name: str) -> str:
+    """Return an application_name that the server's list of sessions has once, for this process."""
+    return f"{name[:_LONGEST_NAME]}:{budget.tag_of(budget.process_name())}"
+
+
+def _lease(
+    engine: sa.Engine, pool: ResizablePool, leased: Leased, *, instance: str, application: str
+) -> None:
+    server = budget.server_of(engine.url)
+    second = any(holder.server == server for holder in lease.holders())
+    if second:
+        logger.warning(
+            "this process makes a second engine for %s: it has no floor, and stands still while"
+            " Redis is away; share one engine.", server,
+        )  # fmt: skip
+    holder = lease.Leaseholder(
+        engine,
+        redis_url=leased.redis_url,
+        server=server,
+        instance=f"{instance}+engine" if second else instance,
+        application=application,
+        floor=0 if second else leased.floor,
+    )
+    watch = pool.watcher
+    assert isinstance(watch, tally.Watch)
+    watch.lease = holder
+    holder.start()
 
 
 def _pool_options(
@@ -88,6 +138,8 @@ def _pool_options(
         "pool_pre_ping": preset.pre_ping,
         "pool_use_lifo": preset.use_lifo,
     }
+    if issubclass(chosen, ResizablePool):
+        del ours["pool_pre_ping"]  # it sees for itself which connections are dead
     return {name: value for name, value in ours.items() if name not in given}
 
 
@@ -98,7 +150,7 @@ def _default_pool(url: sa.URL) -> type[Pool]:
         usual: type[Pool] = dialect.get_pool_class(url)
     except sa.exc.NoSuchModuleError:  # told with its remedy when the engine is made
         return QueuePool
-    return tally.CountedPool if usual is QueuePool else usual
+    return ResizablePool if usual is QueuePool else usual
 
 
 def _connect_args(url: sa.URL, preset: Preset, name: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -190,6 +242,7 @@ def _in_child() -> None:
             _INHERITED.append(engine.pool)
             engine.dispose(close=False)
     tally.TALLY.reset()
+    lease.after_fork()
 
 
 os.register_at_fork(after_in_child=_in_child)

@@ -127,8 +127,8 @@ def _plan(settings: Settings, server: Server | None) -> tuple[Plan | None, list[
 
 def _shown(plan: Plan) -> dict[str, Any]:
     return {
-        "max_connections": plan.max_connections,
-        "reserved": plan.reserved,
+        "max_connections": plan.server.max_connections,
+        "why": plan.server.words(),
         "wall": plan.wall,
         "surge": plan.surge,
         "total": plan.total,
@@ -137,6 +137,8 @@ def _shown(plan: Plan) -> dict[str, Any]:
                 "name": share.name,
                 "instances": share.instances,
                 "pool_size": share.size,
+                "floor": share.floor,
+                "wait_p99_s": share.wait_p99_s,
                 "connections": share.connections,
             }
             for share in plan.shares

@@ -18,10 +18,14 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
+from outrider.database.resizable import UNBOUNDED, ResizablePool, Watcher
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy.pool import ConnectionPoolEntry
+
+    from outrider.database.lease import Leaseholder
 
 _EXECUTE = ("do_execute", "do_executemany", "do_execute_no_params")
 
@@ -44,6 +48,8 @@ class Tally:
         self.asking: set[int] = set()
         self.wait_seconds = 0.0
         self.timeouts = 0
+        self.checkouts = 0
+        self.hold_seconds = 0.0
 
     def query(self, seconds: float, *, failed: bool) -> None:
         """Count a statement."""
@@ -62,6 +68,12 @@ class Tally:
         with self._lock:
             self.wait_seconds += seconds
             self.timeouts += timed_out
+
+    def held(self, seconds: float) -> None:
+        """Count a connection that came back."""
+        with self._lock:
+            self.checkouts += 1
+            self.hold_seconds += seconds
 
 
 TALLY = Tally()
@@ -87,6 +99,30 @@ class CountedPool(QueuePool):
         finally:
             asking.discard(thread)
             TALLY.waited(time.perf_counter() - start, timed_out=timed_out)
+
+
+class Watch(Watcher):
+    """What a ResizablePool tells of itself: to the tally, and to the holder of its lease."""
+
+    lease: Leaseholder | None = None
+
+    def waited(self, seconds: float, *, timed_out: bool = False) -> None:
+        """Count a caller that has its connection, or gave up."""
+        TALLY.waited(seconds, timed_out=timed_out)
+
+    def held(self, seconds: float) -> None:
+        """Count a connection that came back."""
+        TALLY.held(seconds)
+
+    def starved(self) -> None:
+        """Ask for more connections, when they are leased."""
+        if self.lease is not None:
+            self.lease.starved()
+
+    def freed(self) -> None:
+        """Give connections back, when somebody else waits for them."""
+        if self.lease is not None:
+            self.lease.freed()
 
 
 def attach(engine: sa.Engine) -> None:
@@ -124,8 +160,10 @@ def readings() -> dict[str, float]:
     values |= {
         "db.pool.size": float(sum(pool.size() for pool in pools)),
         "db.pool.used": used,
-        "db.pool.waiting": float(len(TALLY.asking)),
+        "db.pool.waiting": float(len(TALLY.asking) + sum(map(_waiting, pools))),
         "db.pool.wait_seconds_total": round(TALLY.wait_seconds, 6),
+        "db.pool.checkouts_total": float(TALLY.checkouts),
+        "db.pool.hold_seconds_total": round(TALLY.hold_seconds, 6),
         "db.pool.timeouts_total": float(TALLY.timeouts),
     }
     return values | ({"db.pool.used_ratio": used / room} if math.isfinite(room) else {})
@@ -133,9 +171,15 @@ def readings() -> dict[str, float]:
 
 def capacity(pool: QueuePool) -> float:
     """Return the most connections that a pool opens; infinite when it has no bound."""
+    if isinstance(pool, ResizablePool):
+        return math.inf if pool.slots.cap >= UNBOUNDED else pool.slots.cap
     # SQLAlchemy tells the overflow of the moment, not its bound.
     overflow = pool._max_overflow  # noqa: SLF001
     return math.inf if overflow < 0 else pool.size() + overflow
+
+
+def _waiting(pool: QueuePool) -> int:
+    return pool.use().waiting if isinstance(pool, ResizablePool) else 0
 
 
 def _counted(execute: Callable[..., Any]) -> Callable[..., Any]:

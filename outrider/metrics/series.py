@@ -105,6 +105,8 @@ _BOT = (
     Metric("bot.{bot}.db.pool.used_ratio", "gauge", "ratio", "Of all that the pools may open, overflow included."),
     Metric("bot.{bot}.db.pool.waiting", "gauge", "", "Threads that wait for a connection now."),
     Metric("bot.{bot}.db.pool.wait_seconds_total", "counter", "", "Time spent waiting for a connection, in seconds."),
+    Metric("bot.{bot}.db.pool.checkouts_total", "counter", "", "Connections that were taken from the pools and came back."),
+    Metric("bot.{bot}.db.pool.hold_seconds_total", "counter", "", "How long they were held together, in seconds."),
     Metric("bot.{bot}.db.pool.timeouts_total", "counter", "", "Waits for a connection that were given up."),
     Metric("bot.{bot}.cache.{namespace}.hits_total", "counter", "", "Calls of the cached function answered from a cache."),
     Metric("bot.{bot}.cache.{namespace}.hits_memory_total", "counter", "", "Answered from the process's own memory."),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from outrider.sdk.bot import Bot
 
 _REPORTING: list[Bot] = []
+# Who sizes a pool itself keeps that size, and is told when it breaks the plan.
+_OWN_SIZE = frozenset({"pool_size", "max_overflow", "pool", "poolclass"})
 
 
 def create_engine(
@@ -21,9 +23,11 @@ def create_engine(
 ) -> sa.Engine:
     """Return a SQLAlchemy engine for this bot; it connects when first used.
 
-    The preset is ``preset``, or ``OUTRIDER_PRESET``, or development. The pool has as many
-    connections as the supervisor planned for this process (``OUTRIDER_POOL_SIZE``), or as the
-    preset says; overflow is 0. Every option of ``sqlalchemy.create_engine`` may be given, and wins.
+    The preset is ``preset``, or ``OUTRIDER_PRESET``, or development. A supervised bot leases the
+    connections of its pool from the fleet's budget: it begins with ``OUTRIDER_POOL_FLOOR``, grows
+    when callers wait, and gives back what others need. Without leases it has as many as were
+    planned for this process (``OUTRIDER_POOL_SIZE``), or as the preset says; overflow is 0. Every
+    option of ``sqlalchemy.create_engine`` may be given, and wins.
     ``connect_args={"options": "-c statement_timeout=0"}`` is added to the preset's limits, an empty
     text replaces them (a PgBouncer before 1.20 wants that).
 
@@ -36,12 +40,17 @@ def create_engine(
     from outrider.database import engine as engines
     from outrider.database import presets
 
+    name, planned, floor = _bot_name(), _number("OUTRIDER_POOL_SIZE", 1), None
+    if not sqlalchemy_options.keys() & _OWN_SIZE:
+        floor = _number("OUTRIDER_POOL_FLOOR", 0)
+    redis_url = os.environ.get("OUTRIDER_REDIS_URL")
     chosen = presets.by_name(preset or os.environ.get("OUTRIDER_PRESET") or presets.DEFAULT)
     engine = engines.create_engine(
         url,
         chosen,
-        application_name=_bot_name(),
-        planned_size=_planned_size(),
+        application_name=name,
+        planned_size=planned,
+        leased=engines.Leased(redis_url, floor) if redis_url and floor is not None else None,
         **sqlalchemy_options,
     )
     _report(engine)
@@ -55,15 +64,15 @@ def _bot_name() -> str | None:
     return current.name if current else os.environ.get("OUTRIDER_BOT")
 
 
-def _planned_size() -> int | None:
+def _number(variable: str, least: int) -> int | None:
     from outrider.errors import BadArgument
 
-    text = os.environ.get("OUTRIDER_POOL_SIZE")
+    text = os.environ.get(variable)
     if not text:
         return None
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or int(text) < least:
         raise BadArgument(
-            f"OUTRIDER_POOL_SIZE = {text!r} is not a number of connections; give 1 or more,"
+            f"{variable} = {text!r} is not a number of connections; give {least} or more,"
             " or unset it to use the preset's."
         )
     return int(text)

@@ -53,6 +53,7 @@
 | ``or:celery:{app}:shown`` | set: tasks and exceptions that have series of their own |
 | ``or:celery:{app}:lease`` / ``or:celery:{app}:token`` | who watches it / fencing token |
 | ``or:celery:batch:{writer}`` | the last batch of counts that a process added |
+| ``or:db:{server}:{part}`` | a database server's connections: the plan, and who has how many |
 | ``or:cache:...`` | values and usage of caches (see ``outrider.cache``) |
 """
 
@@ -171,6 +172,11 @@ def validation(run: str) -> str:
 def upkeep(host: str) -> str:
     """Return the key of who seals and rolls up a host now."""
     return f"or:upkeep:{host}"
+
+
+def pool_budget(server: str, part: str) -> str:
+    """Where a part of a database server's budget of connections is kept."""
+    return f"or:db:{server}:{part}"
 
 
 def tuning(what: str) -> str:

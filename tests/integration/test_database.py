@@ -16,6 +16,7 @@ from sqlalchemy.pool import NullPool
 import outrider
 from outrider.database import fleet, report, tally
 from outrider.database import server as servers
+from outrider.database.resizable import ResizablePool
 from outrider.metrics import database as collector
 from outrider.settings import Settings
 from tests.servers import postgres
@@ -195,7 +196,7 @@ def test_the_callers_options_win(postgres_url: str, plain: None) -> None:
         connect_args={"application_name": "mine", "options": "-c lock_timeout=7s"},
     )
 
-    assert isinstance(engine.pool, tally.CountedPool)
+    assert isinstance(engine.pool, ResizablePool)
     assert tally.capacity(engine.pool) == 3
     assert show(engine, "application_name") == "mine"
     assert show(engine, "lock_timeout") == "7s"

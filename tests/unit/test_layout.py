@@ -63,7 +63,7 @@ def test_every_public_task_of_the_contract_exists() -> None:
         "analyse": ("host", "fleet", "baseline"),
         "alert": ("evaluate", "notify", "escalate"),
         "warm": ("plan", "run", "key"),
-        "tune": ("database", "cache", "process", "all"),
+        "tune": ("database", "pools", "cache", "process", "all"),
         "supervise": ("start", "stop", "restart", "scale", "limit", "diagnose"),
         "validate": ("run", "phase"),
         "maintain": ("seal", "rollup", "expire"),

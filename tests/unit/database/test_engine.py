@@ -11,6 +11,7 @@ from sqlalchemy.pool import NullPool, QueuePool, SingletonThreadPool
 
 from outrider.database import engine as engines
 from outrider.database import presets, tally
+from outrider.database.resizable import ResizablePool
 from outrider.errors import BadArgument
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ def queue_of(engine: sa.Engine) -> QueuePool:
 def test_the_pool_is_as_large_as_the_preset_says_and_never_larger() -> None:
     engine = engines.create_engine(POSTGRES, presets.PRODUCTION)
 
-    assert isinstance(engine.pool, tally.CountedPool)
+    assert isinstance(engine.pool, ResizablePool)
     assert tally.capacity(engine.pool) == queue_of(engine).size() == 8
     assert queue_of(engine).timeout() == 5.0
-    assert engine.pool._pre_ping
+    assert not engine.pool._pre_ping  # it sees for itself
     assert engine.dialect.driver == "psycopg"
 
 

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outrider.database.pools import FleetTooLarge, Member, plan
+from outrider.database.pools import FleetTooLarge, Member, Plan
+from outrider.database.pools import plan as planned
+from outrider.database.wall import Wall
 from outrider.errors import BadArgument
 
 weights = st.floats(0.001, 1e6)
@@ -17,6 +19,12 @@ fleets = st.lists(st.builds(Member, st.just(""), st.integers(0, 12), weights), m
 )
 limits = st.integers(1, 400)
 caps = st.none() | st.integers(1, 60)
+
+
+def plan(
+    fleet: list[Member], *, max_connections: int, reserved: int = 0, most: int | None = None
+) -> Plan:
+    return planned(fleet, Wall(max_connections, reserved=reserved, operations=0), most=most)
 
 
 @given(fleets, limits, st.integers(0, 50), caps)
@@ -85,7 +93,7 @@ def test_a_fleet_that_does_not_fit_is_told_the_numbers_and_the_remedy() -> None:
 
     assert (caught.value.needed, caught.value.wall) == (31, 17)
     assert "set max_connections to 34 or more" in str(caught.value)
-    assert "run 14 fewer instances" in str(caught.value)
+    assert "canary alone needs 30 x 1" in str(caught.value)
     plan([Member("canary", 30)], max_connections=34, reserved=3)
     plan([Member("canary", 30 - 14)], max_connections=20, reserved=3)
 
@@ -113,9 +121,82 @@ def test_a_bot_with_an_impossible_number_is_refused(member: Member, words: str) 
 
 
 def test_impossible_limits_are_refused() -> None:
-    with pytest.raises(BadArgument, match="reserved = 10"):
-        plan([], max_connections=10, reserved=10)
     with pytest.raises(BadArgument, match="most = 0"):
         plan([], max_connections=10, most=0)
     with pytest.raises(BadArgument, match="given twice: canary"):
         plan([Member("canary"), Member("canary")], max_connections=10)
+
+
+loads = st.tuples(st.floats(0.01, 50), st.floats(0.001, 1.0))
+measured = st.lists(
+    st.builds(
+        lambda load, instances, priority: (load, instances, priority),
+        loads, st.integers(1, 4), st.floats(0.1, 10),
+    ),
+    min_size=1, max_size=12,
+).map(
+    lambda rows: [
+        Member(f"bot{n}", instances, rate=load[0], hold_s=load[1], priority=priority)
+        for n, (load, instances, priority) in enumerate(rows)
+    ]
+)  # fmt: skip
+
+
+@given(measured, st.integers(0, 60))
+def test_every_measured_bot_gets_what_keeps_its_queue_finite_within_the_wall(
+    fleet: list[Member], spare: int
+) -> None:
+    floors = sum(bot.instances * bot.floor for bot in fleet) + max(bot.floor for bot in fleet)
+    found = plan(fleet, max_connections=floors + spare)
+
+    assert found.total <= found.wall
+    for bot, share in zip(fleet, found.shares, strict=True):
+        assert share.size >= bot.floor > bot.rate * bot.hold_s  # type: ignore[operator]
+        assert math.isfinite(share.wait_p99_s)  # type: ignore[arg-type]
+
+
+def total_wait(fleet: list[Member], sizes: tuple[int, ...]) -> float:
+    from outrider.database import erlang
+
+    total = 0.0
+    for bot, size in zip(fleet, sizes, strict=True):
+        assert bot.rate is not None
+        total += bot.rate * erlang.mean_wait_s(bot.rate, bot.hold_s, size)
+    return total
+
+
+@given(st.lists(loads, min_size=3, max_size=3), st.integers(0, 6))
+def test_no_other_split_waits_less(rows: list[tuple[float, float]], spare: int) -> None:
+    import itertools
+
+    fleet = [Member(f"bot{n}", rate=rate, hold_s=hold) for n, (rate, hold) in enumerate(rows)]
+    floors = [bot.floor for bot in fleet]
+    found = plan(fleet, max_connections=sum(floors) + max(floors) + spare)
+    given_away = sum(share.size for share in found.shares)
+    best = min(
+        total_wait(fleet, tuple(map(sum, zip(floors, more, strict=True))))
+        for more in itertools.product(range(spare + 1), repeat=3)
+        if sum(floors) + sum(more) == given_away
+        and max(map(sum, zip(floors, more, strict=True))) <= found.surge  # else it would not fit
+    )
+    mine = total_wait(fleet, tuple(share.size for share in found.shares))
+    assert mine <= best * 1.001 + 1e-5
+
+
+def test_the_busy_bot_gets_more_and_a_priority_moves_connections() -> None:
+    fleet = [Member("busy", rate=20, hold_s=0.2), Member("calm", rate=2, hold_s=0.2)]
+    sizes = {share.name: share.size for share in plan(fleet, max_connections=18).shares}
+    assert sizes["busy"] > sizes["calm"]
+
+    urgent = [fleet[0], Member("calm", rate=2, hold_s=0.2, priority=1000)]
+    moved = {share.name: share.size for share in plan(urgent, max_connections=18).shares}
+    assert moved["calm"] > sizes["calm"]
+
+
+def test_a_measured_fleet_that_cannot_live_names_the_greatest() -> None:
+    with pytest.raises(FleetTooLarge, match="busy alone needs 2 x 11") as caught:
+        plan(
+            [Member("busy", 2, rate=100, hold_s=0.1), Member("calm", rate=1, hold_s=0.1)],
+            max_connections=20,
+        )
+    assert (caught.value.needed, caught.value.wall) == (2 * 11 + 1 + 11, 20)

@@ -65,7 +65,14 @@ def test_a_report_without_a_database_still_explains_the_preset() -> None:
     assert {"name", "value", "reason"} == set(found["preset"]["values"][0])
     assert found["server"] is None
     assert found["plan"]["bots"] == [
-        {"name": "canary", "instances": 1, "pool_size": 8, "connections": 8}
+        {
+            "name": "canary",
+            "instances": 1,
+            "pool_size": 8,
+            "floor": 1,
+            "wait_p99_s": None,
+            "connections": 8,
+        }
     ]
     assert [warning["code"] for warning in found["warnings"]] == ["no_database"]
 

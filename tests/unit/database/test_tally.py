@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from outrider.database import engine as engines
 from outrider.database import tally
+from outrider.database.resizable import ResizablePool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,5 +100,5 @@ def test_counting_goes_on_after_the_pool_was_disposed(engine: sa.Engine) -> None
     with engine.connect() as connection:
         connection.exec_driver_sql("SELECT 1")
 
-    assert isinstance(engine.pool, tally.CountedPool)
+    assert isinstance(engine.pool, ResizablePool)
     assert tally.readings()["db.queries_total"] >= 1

@@ -153,7 +153,7 @@ class Queues:
     def _from_recent(self) -> Slot | None:
         counts = self._counts
         while counts[WINDOW] + counts[PROBATION]:
-            slot = (self._probation or self._window).popleft()
+            slot: Slot = (self._probation or self._window).popleft()
             if not slot.place:
                 counts[GONE] -= 1
                 continue

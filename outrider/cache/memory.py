@@ -22,7 +22,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outrider.cache import sizes
-from outrider.cache.eviction import Queues, Slot
+from outrider.cache.eviction import GONE, Queues, Slot
 from outrider.cache.expiry import Wheel, take_out
 from outrider.cache.learning import Learner
 from outrider.clock import SYSTEM
@@ -49,6 +49,14 @@ class _Entry(Slot):
         "bucket", "call", "counted", "front", "key", "kind", "shown", "shown_as", "shown_until_s",
         "size_bytes", "until_s", "value",
     )  # fmt: skip
+
+    # Only set on an entry that was shown: see MemoryCache.show.
+    call: Any
+    counted: int
+    kind: Any
+    shown: Any
+    shown_as: Hashable
+    shown_until_s: float
 
     def __init__(self, digest: int, key: Any, value: Any, until_s: float, size_bytes: int) -> None:
         self.digest = digest
@@ -131,9 +139,14 @@ class MemoryCache:
         self._learner = Learner(capacity)
         self._learned_for = capacity
         self._queues = Queues(capacity, self._learner.shape)
+        self._shown: dict[Hashable, _Entry] = {}
         self._wheel = Wheel()
         self._next_s = _FOREVER
-        self._gone_uses = self._gone_served = 0
+        self._came = 0
+        self._gone_uses = 0
+        # Uses of what is shown no more, not yet counted: see served().
+        self.left: list[tuple[Any, int]] = []
+        self.is_timely = clock is SYSTEM  # a thread can call expire() on time
         _ALL.add(self)
 
     def get(self, key: Hashable, default: Any = None) -> Any:
@@ -169,48 +182,34 @@ class MemoryCache:
         A time to live of zero or less has passed already: the key is then forgotten. ``size_bytes``
         saves asking for the size.
         """
-        if ttl_s is None or ttl_s == _FOREVER:
-            until_s, now_s = _FOREVER, 0.0
-        elif ttl_s > 0:
+        now_s, until_s = 0.0, _FOREVER
+        if ttl_s is not None and ttl_s != _FOREVER:
+            if not ttl_s > 0:
+                self.delete(key)
+                return
             now_s = self._monotonic()
             until_s = now_s + ttl_s
-        else:
-            self.delete(key)
-            return
-        size = size_bytes or 0
-        if size_bytes is None and self._size_of is not None:
-            size = self._size_of(key, value)
+        if size_bytes is None:
+            size_bytes = 0 if self._size_of is None else self._size_of(key, value)
         out: list[tuple[_Entry, str]] = []  # freed only after the lock
         with self._lock:
             old = self._entries.get(key)
-            if self.capacity_bytes is not None and size > self.capacity_bytes:
-                self.too_large += 1
-                if old is not None:
-                    self._remove(old)
-                return
-            if old is not None and old.until_s is not _FOREVER and old.until_s <= now_s:
-                self._remove(old)
-                self.expired += 1
-                out.append((old, EXPIRED))
-                old = None
-            if old is None:
-                entry = self._add(_Entry(hash((key,)), key, value, until_s, size), out)
-            else:
+            if old is not None:
+                # Written in this order, and the old value freed after the lock.
+                if old.front is not None:
+                    self._hide(old)
+                value, old.value = old.value, value
+                old.until_s = until_s
+                self.size_bytes += size_bytes - old.size_bytes
+                old.size_bytes = size_bytes
                 entry = old
-                if entry.front is not None:
-                    self._hide(entry)
-                value, entry.value = entry.value, value  # the old one is freed after the lock
-                entry.until_s = until_s
-                self.size_bytes += size - entry.size_bytes
-                entry.size_bytes = size
-                self._make_room(out, spare=entry)
-            if until_s is not _FOREVER:
-                self._wheel.file(entry, until_s, now_s)
-                if now_s >= self._next_s:
-                    self._take(now_s, out)
-                self._next_s = min(self._next_s, until_s)
-            elif entry.bucket is not None:
-                take_out(entry)
+            else:
+                entry = _Entry(hash((key,)), key, value, until_s, size_bytes)
+                self._add(entry, out)
+            if self.capacity_bytes is not None:
+                self._fit(entry, out)
+            if entry.bucket is not None or until_s is not _FOREVER:
+                self._time(entry, now_s, out)
         if out and self._listener is not None:
             self._tell(out)
 
@@ -282,8 +281,48 @@ class MemoryCache:
             if entry.shown_until_s is not _FOREVER:
                 self._wheel.file(entry, entry.shown_until_s, now_s)
                 self._next_s = min(self._next_s, self._wheel.next_s())
-            front[name] = entry
+            front[name] = self._shown[key] = entry
             return self._next_s
+
+    def served(self) -> list[tuple[Any, int]]:
+        """Return the ``call`` of what is or was shown, with its uses since this was asked last."""
+        with self._lock:
+            found, self.left = self.left, []
+            for entry in self._shown.values():
+                served = entry.served
+                if served != entry.counted:
+                    found.append((entry.call, served - entry.counted))
+                    entry.counted = served
+        return found
+
+    def explain(self, key: Hashable) -> dict[str, Any]:
+        """Return what is known of a key here: whether it is held, since when used, until when."""
+        with self._lock:
+            entry = self._entries.get(key)
+            now_s = self._monotonic()
+            if entry is None or entry.until_s <= now_s:
+                return {"in_memory": False}
+            return {
+                "in_memory": True,
+                "expires_in_s": None if entry.until_s == _FOREVER else entry.until_s - now_s,
+                "uses": entry.uses + entry.served,
+                "queue": ("gone", "window", "probation", "main")[entry.place],
+                "is_shown": entry.front is not None,
+            }
+
+    def hit_ratio_at(self, factor: float) -> float:
+        """Return the hit ratio to be expected with so many times the room; NaN before any use.
+
+        What was measured, and what the curve says the other size adds or takes.
+        """
+        counted = self.stats()
+        uses = counted.hits + self._came
+        if not uses:
+            return math.nan
+        room = self._queues.limit
+        curve = self.curve
+        gain = curve.at(room, uses) - curve.at(room * factor, uses)
+        return max(0.0, min(1.0, counted.hits / uses + gain))
 
     def __len__(self) -> int:
         """Return how many entries are held; some may have expired an instant ago."""
@@ -320,44 +359,52 @@ class MemoryCache:
         entries.sort(key=lambda entry: entry.uses + entry.served, reverse=True)
         return [(entry.key, entry.uses + entry.served) for entry in entries[:count]]
 
-    def _add(self, entry: _Entry, out: list[tuple[_Entry, str]]) -> _Entry:
+    def _add(self, entry: _Entry, out: list[tuple[_Entry, str]]) -> None:
+        if len(self._entries) >= self.capacity:
+            self._evict(out)
         self.size_bytes += entry.size_bytes
-        self._make_room(out, more=1)
         self._entries[entry.key] = entry
-        self._queues.admit(entry)
-        self._learner.comes(entry)
-        if self._learner.shape is not self._queues.shape:
-            self._queues.resize(self._queues.limit, self._learner.shape)
-        return entry
+        queues, learner = self._queues, self._learner
+        queues.admit(entry)
+        self._came += 1
+        learner.comes(entry)
+        if learner.chooser.shape is not queues.shape:
+            queues.resize(queues.limit, learner.chooser.shape)
 
-    def _make_room(
-        self, out: list[tuple[_Entry, str]], *, more: int = 0, spare: _Entry | None = None
-    ) -> None:
-        while len(self._entries) + more > self.capacity or (
-            self.capacity_bytes is not None and self.size_bytes > self.capacity_bytes
-        ):
-            victim = self._queues.evict()
-            if victim is None:
-                return
-            if victim is spare:  # it has just been set; it comes back in as if it were new
-                self._queues.admit(victim)
-                continue
+    def _evict(self, out: list[tuple[_Entry, str]]) -> None:
+        victim: Any = self._queues.evict()
+        if victim is not None:
             self._remove(victim)
             self.evicted += 1
             out.append((victim, EVICTED))
-        if self.capacity_bytes is not None:
-            self._fit_shares()
 
-    def _fit_shares(self) -> None:
-        """Divide the room by the entries that fit, where bytes are what is short."""
-        held = len(self._entries) + 1
-        fits = min(self.capacity, int(held * (self.capacity_bytes or 0) / (self.size_bytes or 1)))
+    def _fit(self, entry: _Entry, out: list[tuple[_Entry, str]]) -> None:
+        """Evict until the bytes fit; then divide the room by the entries that do."""
+        assert self.capacity_bytes is not None
+        if entry.size_bytes > self.capacity_bytes:
+            self._remove(entry)
+            self.too_large += 1
+            return
+        while self.size_bytes > self.capacity_bytes:
+            self._evict(out)
+        held = len(self._entries)
+        fits = min(self.capacity, int(held * self.capacity_bytes / (self.size_bytes or 1)) or 1)
         limit = self._queues.limit
         if abs(fits - limit) > limit * _FITS_WITHIN:
-            self._queues.resize(max(1, fits))
+            self._queues.resize(fits)
             if not self._learned_for / 2 < fits < self._learned_for * 2:
-                self._learned_for = max(1, fits)
-                self._learner.resize(self._learned_for)
+                self._learned_for = fits
+                self._learner.resize(fits)
+
+    def _time(self, entry: _Entry, now_s: float, out: list[tuple[_Entry, str]]) -> None:
+        """File an entry by its new expiry, and remove what has expired meanwhile."""
+        if entry.place == GONE or entry.until_s is _FOREVER:
+            take_out(entry)
+            return
+        self._wheel.file(entry, entry.until_s, now_s)
+        if now_s >= self._next_s:
+            self._take(now_s, out)
+        self._next_s = min(self._next_s, entry.until_s)
 
     def _remove(self, entry: _Entry) -> None:
         if self._entries.pop(entry.key, None) is None:
@@ -374,8 +421,12 @@ class MemoryCache:
     def _hide(self, entry: _Entry) -> None:
         front = entry.front
         entry.front = None
+        self._shown.pop(entry.key, None)
         if front is not None and front.get(entry.shown_as) is entry:
             del front[entry.shown_as]
+        if entry.served != entry.counted:
+            self.left.append((entry.call, entry.served - entry.counted))
+            entry.counted = entry.served
 
     def _take(self, now_s: float, out: list[tuple[_Entry, str]]) -> bool:
         """Remove some of what has expired. Return whether there may be more."""
@@ -409,6 +460,7 @@ class MemoryCache:
             if entry.front is not None:
                 entry.front.clear()
         self._entries.clear()
+        self._shown.clear()
         self._learner = Learner(self.capacity)
         self._queues = Queues(self.capacity, self._learner.shape)
         self._wheel = Wheel()

@@ -40,6 +40,6 @@ def _held_by(part: Any, most: int) -> list[Any]:
     fields = [getattr(part, "__dict__", None)]
     for kind in type(part).__mro__:
         slots = kind.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            fields.append(getattr(part, name, None))
+        names = (slots,) if isinstance(slots, str) else slots
+        fields += [getattr(part, name, None) for name in names]
     return [each for each in fields if each is not None]

@@ -27,11 +27,12 @@ from outrider.clock import SYSTEM
 from outrider.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Hashable
     from concurrent.futures import Executor
 
     from outrider.cache.calls import Call
     from outrider.cache.codec import Codec, Entry
+    from outrider.cache.front import Front
     from outrider.cache.patterns import NamespaceUse
     from outrider.cache.redis import RedisTier
     from outrider.clock import Clock
@@ -84,6 +85,30 @@ class TieredCache:
     def is_away(self) -> bool:
         """Whether Redis is configured and does not answer."""
         return self._remote is not None and self._remote.breaker.is_open
+
+    @property
+    def memory(self) -> MemoryCache:
+        """The tier in this process."""
+        return self._memory
+
+    def show(self, call: Call, front: Front, *, name: Hashable, kind: Any) -> None:
+        """Let a caller serve a value by itself, for as long as a hit has nothing to decide."""
+        held = self._memory.peek(call.key)
+        if held is not None and held.warmed_from_s is None:
+            front.show(call, held, name=name, kind=kind, shown=held.value)
+
+    def served(self, call: Call, count: int) -> None:
+        """Count hits on a value that was shown."""
+        self.statistics.hits_memory += count
+        if self._use is not None:
+            self._use.touch(call, self._clock.now(), count)
+
+    def explain(self, key: str) -> dict[str, Any]:
+        """Return what is known of a key: whether memory has it, until when, and Redis."""
+        found = self._memory.explain(key)
+        entry = self._from_redis(key)
+        left_s = None if entry is None else entry.expires_s - self._clock.now()
+        return found | {"in_redis": entry is not None, "expires_in_redis_in_s": left_s}
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return what is cached, without loading, counting or noting a use."""

@@ -80,6 +80,6 @@ def test_a_damaged_message_is_named_as_such(message: bytes) -> None:
 
 
 def test_a_message_of_another_version_is_not_read() -> None:
-    message = msgspec.msgpack.encode(Entry(99, False, 1.0, None, "value"))
+    message = msgspec.msgpack.encode(Entry(99, "", False, 1.0, None, "value"))
     with pytest.raises(StoreError, match="version"):
         Codec("f").decode(message)

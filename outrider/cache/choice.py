@@ -21,7 +21,7 @@ SHAPES = (
     Shape(recent=0.03, window=0.5, memory=0.3),
     Shape(recent=0.40, window=0.5, memory=0.3),
 )
-SHADOW_SLOTS = 128
+SHADOW_SLOTS = 64
 # Old uses count half after so many times the shadow's size: workloads change with the hours.
 _LIFE = 150
 _LEAD = 0.6  # in square roots of the present shape's misses

@@ -53,7 +53,7 @@ class Shape:
 class Slot:
     """What the queues know of an entry. ``uses`` and ``served`` only grow, by anybody, unlocked."""
 
-    __slots__ = ("digest", "level", "place", "promised", "seen", "served", "uses")
+    __slots__ = ("digest", "is_watched", "level", "place", "promised", "seen", "served", "uses")
 
     def __init__(self, digest: int) -> None:
         self.digest = digest
@@ -63,6 +63,7 @@ class Slot:
         self.level = 0
         self.place = GONE
         self.promised = False
+        self.is_watched = False
 
 
 class Queues:
@@ -166,7 +167,10 @@ class Queues:
                     return self._from_main()
                 continue
             slot.place = GONE
-            self._remember(slot.digest)
+            young = self._young
+            young.add(slot.digest)
+            if len(young) >= self._generation:
+                self._old, self._young = young, set()
             return slot
         return None
 
@@ -191,11 +195,6 @@ class Queues:
                 slot.place = GONE
                 return slot
         return None
-
-    def _remember(self, digest: int) -> None:
-        self._young.add(digest)
-        if len(self._young) >= self._generation:
-            self._old, self._young = self._young, set()
 
     def _sweep(self) -> None:
         """Drop what was removed from the middle of the queues."""

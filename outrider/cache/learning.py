@@ -46,9 +46,11 @@ class Learner:
         digest = slot.digest
         if not digest & self.chooser.mask:
             self._shadowed[slot] = 0
+            slot.is_watched = True
             self.chooser.see(digest)
         if digest & LOWEST < self.curve.threshold:
             self._followed[slot] = 0
+            slot.is_watched = True
             self.curve.see(digest)
         self._until_read -= 1
         if not self._until_read:
@@ -60,7 +62,7 @@ class Learner:
                 self.read()
 
     def goes(self, slot: Slot) -> None:
-        """Note that an entry leaves, for whatever reason."""
+        """Note that a watched entry leaves, for whatever reason."""
         uses = slot.uses + slot.served
         if self._shadowed.pop(slot, uses) != uses:
             self.chooser.see(slot.digest)

@@ -66,6 +66,7 @@ class _Entry(Slot):
         self.level = 0
         self.place = 0
         self.promised = False
+        self.is_watched = False
         self.key = key
         self.value = value
         self.until_s = until_s
@@ -316,7 +317,7 @@ class MemoryCache:
         What was measured, and what the curve says the other size adds or takes.
         """
         counted = self.stats()
-        uses = counted.hits + self._came
+        uses = counted.hits + self._came  # what was asked for and never set can't be helped
         if not uses:
             return math.nan
         room = self._queues.limit
@@ -374,7 +375,8 @@ class MemoryCache:
     def _evict(self, out: list[tuple[_Entry, str]]) -> None:
         victim: Any = self._queues.evict()
         if victim is not None:
-            self._remove(victim)
+            del self._entries[victim.key]
+            self._leave(victim)
             self.evicted += 1
             out.append((victim, EVICTED))
 
@@ -407,12 +409,15 @@ class MemoryCache:
         self._next_s = min(self._next_s, entry.until_s)
 
     def _remove(self, entry: _Entry) -> None:
-        if self._entries.pop(entry.key, None) is None:
-            return
+        if self._entries.pop(entry.key, None) is not None:
+            self._queues.forget(entry)
+            self._leave(entry)
+
+    def _leave(self, entry: _Entry) -> None:
         if entry.front is not None:
             self._hide(entry)
-        self._learner.goes(entry)
-        self._queues.forget(entry)
+        if entry.is_watched:
+            self._learner.goes(entry)
         if entry.bucket is not None:
             take_out(entry)
         self.size_bytes -= entry.size_bytes

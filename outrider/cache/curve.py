@@ -18,7 +18,7 @@ from math import log2
 # A key is followed if its digest's lowest bits are less than the threshold.
 SPACE = 1 << 24
 LOWEST = SPACE - 1
-MOST_FOLLOWED = 2048
+MOST_FOLLOWED = 4096
 # Buckets of distances to each doubling: within two per cent of the size in the middle of one.
 _PER_DOUBLING = 16
 

@@ -4,7 +4,8 @@
 when it is full, what the uses teach, what has expired) is done under the lock by whoever sets,
 deletes, or comes to :meth:`MemoryCache.expire`. What makes that safe, also without the lock of the
 interpreter: an entry's value is written before its expiry and read after it, so that nobody pairs
-an old value with a new expiry; an entry that was removed keeps its value for those who have it.
+an old value with a new expiry; an entry that was removed has no value, and who still has it in hand
+finds it missing. (Its husk waits in its queue for a while, and must not keep the value alive.)
 
 A value can also be *shown*: put, under any name, into a plain dictionary that its owner reads
 directly. ``@outrider.cached`` does that; a hit then touches neither this class nor a clock. The
@@ -40,6 +41,7 @@ _AT_ONCE = 256
 # Where bytes are what is short, the room is divided anew when so much more or less fits.
 _FITS_WITHIN = 0.1
 _FOREVER = math.inf
+_Gone = tuple[Any, Any, str]  # key, value, why
 
 
 class _Entry(Slot):
@@ -160,15 +162,19 @@ class MemoryCache:
             self.missed += 1
             self.expire()
             return default
+        try:
+            value = entry.value
+        except AttributeError:  # removed by another thread just now
+            return default
         entry.uses += 1
-        return entry.value
+        return value
 
     def peek(self, key: Hashable, default: Any = None) -> Any:
         """Return what ``get`` would, without counting it as a use."""
         entry = self._find(key)
         if entry is None or entry.until_s <= self._monotonic():
             return default
-        return entry.value
+        return getattr(entry, "value", default)
 
     def set(
         self,
@@ -192,7 +198,7 @@ class MemoryCache:
             until_s = now_s + ttl_s
         if size_bytes is None:
             size_bytes = 0 if self._size_of is None else self._size_of(key, value)
-        out: list[tuple[_Entry, str]] = []  # freed only after the lock
+        out: list[_Gone] = []  # freed only after the lock
         with self._lock:
             old = self._entries.get(key)
             if old is not None:
@@ -218,17 +224,17 @@ class MemoryCache:
         """Forget ``key``. Return whether it was there, live or expired."""
         with self._lock:
             entry = self._entries.get(key)
-            if entry is not None:
-                self._remove(entry)
-        return entry is not None
+            if entry is None:
+                return False
+            value = self._remove(entry)
+        del value  # not under the lock: it may have a finaliser
+        return True
 
     def clear(self) -> None:
         """Forget everything. What was learned of the use of keys stays."""
         with self._lock:
-            entries = list(self._entries.values())
-            for entry in entries:
-                self._remove(entry)
-        entries.clear()
+            values = [self._remove(entry) for entry in list(self._entries.values())]
+        values.clear()
 
     def expire(self) -> float:
         """Remove what has expired. Return when to come again, by the monotonic clock.
@@ -237,7 +243,7 @@ class MemoryCache:
         something with a time to live is set. Only what is *shown* goes on time by this alone.
         """
         while True:
-            out: list[tuple[_Entry, str]] = []
+            out: list[_Gone] = []
             with self._lock:
                 now_s = self._monotonic()
                 more = self._take(now_s, out)
@@ -360,7 +366,7 @@ class MemoryCache:
         entries.sort(key=lambda entry: entry.uses + entry.served, reverse=True)
         return [(entry.key, entry.uses + entry.served) for entry in entries[:count]]
 
-    def _add(self, entry: _Entry, out: list[tuple[_Entry, str]]) -> None:
+    def _add(self, entry: _Entry, out: list[_Gone]) -> None:
         if len(self._entries) >= self.capacity:
             self._evict(out)
         self.size_bytes += entry.size_bytes
@@ -372,19 +378,18 @@ class MemoryCache:
         if learner.chooser.shape is not queues.shape:
             queues.resize(queues.limit, learner.chooser.shape)
 
-    def _evict(self, out: list[tuple[_Entry, str]]) -> None:
+    def _evict(self, out: list[_Gone]) -> None:
         victim: Any = self._queues.evict()
         if victim is not None:
             del self._entries[victim.key]
-            self._leave(victim)
             self.evicted += 1
-            out.append((victim, EVICTED))
+            out.append((victim.key, self._leave(victim), EVICTED))
 
-    def _fit(self, entry: _Entry, out: list[tuple[_Entry, str]]) -> None:
+    def _fit(self, entry: _Entry, out: list[_Gone]) -> None:
         """Evict until the bytes fit; then divide the room by the entries that do."""
         assert self.capacity_bytes is not None
         if entry.size_bytes > self.capacity_bytes:
-            self._remove(entry)
+            self._remove(entry)  # the caller of set() has the value still
             self.too_large += 1
             return
         while self.size_bytes > self.capacity_bytes:
@@ -398,7 +403,7 @@ class MemoryCache:
                 self._learned_for = fits
                 self._learner.resize(fits)
 
-    def _time(self, entry: _Entry, now_s: float, out: list[tuple[_Entry, str]]) -> None:
+    def _time(self, entry: _Entry, now_s: float, out: list[_Gone]) -> None:
         """File an entry by its new expiry, and remove what has expired meanwhile."""
         if entry.place == GONE or entry.until_s is _FOREVER:
             take_out(entry)
@@ -408,12 +413,13 @@ class MemoryCache:
             self._take(now_s, out)
         self._next_s = min(self._next_s, entry.until_s)
 
-    def _remove(self, entry: _Entry) -> None:
-        if self._entries.pop(entry.key, None) is not None:
-            self._queues.forget(entry)
-            self._leave(entry)
+    def _remove(self, entry: _Entry) -> Any:
+        """Take an entry out; return its value, to be freed when the lock is."""
+        del self._entries[entry.key]
+        self._queues.forget(entry)
+        return self._leave(entry)
 
-    def _leave(self, entry: _Entry) -> None:
+    def _leave(self, entry: _Entry) -> Any:
         if entry.front is not None:
             self._hide(entry)
         if entry.is_watched:
@@ -422,10 +428,14 @@ class MemoryCache:
             take_out(entry)
         self.size_bytes -= entry.size_bytes
         self._gone_uses += entry.uses + entry.served
+        value = entry.value
+        del entry.value
+        return value
 
     def _hide(self, entry: _Entry) -> None:
         front = entry.front
         entry.front = None
+        del entry.shown  # who has it in hand looks again: see outrider.sdk.wrapper
         self._shown.pop(entry.key, None)
         if front is not None and front.get(entry.shown_as) is entry:
             del front[entry.shown_as]
@@ -433,14 +443,13 @@ class MemoryCache:
             self.left.append((entry.call, entry.served - entry.counted))
             entry.counted = entry.served
 
-    def _take(self, now_s: float, out: list[tuple[_Entry, str]]) -> bool:
+    def _take(self, now_s: float, out: list[_Gone]) -> bool:
         """Remove some of what has expired. Return whether there may be more."""
         taken = self._wheel.take(now_s, _AT_ONCE)
         for entry in taken:
             if entry.until_s <= now_s:
-                self._remove(entry)
+                out.append((entry.key, self._remove(entry), EXPIRED))
                 self.expired += 1
-                out.append((entry, EXPIRED))
                 continue
             if entry.front is not None and entry.shown_until_s <= now_s:
                 self._hide(entry)
@@ -450,10 +459,10 @@ class MemoryCache:
         self._next_s = self._wheel.next_s()
         return len(taken) == _AT_ONCE
 
-    def _tell(self, out: list[tuple[_Entry, str]]) -> None:
+    def _tell(self, out: list[_Gone]) -> None:
         assert self._listener is not None
-        for entry, why in out:
-            self._listener(entry.key, entry.value, why)
+        for key, value, why in out:
+            self._listener(key, value, why)
 
     def _after_fork(self) -> None:
         """Begin with a free lock in a child; empty, if another thread was at work in the parent."""

@@ -12,7 +12,7 @@ into one order. For ``def profile(user_id, lang="en")`` it reads ::
             if type(user_id) is kind[0] and type(lang) is kind[1]:   # 1, 1.0 and True are one key
                 entry.served += 1
                 return entry.shown
-        except failures:                                   # not in the table, or unhashable
+        except failures:        # not in the table, unhashable, or taken out at this instant
             pass
         return miss((user_id, lang), {})
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _NAMES_US = "_outrider_"
-_FAILURES = (KeyError, TypeError)
+_FAILURES = (KeyError, TypeError, AttributeError)
 # Of one of these types, equal values have equal keys, now and later.
 _FLAT = frozenset({str, int, float, bool, type(None), bytes, UUID, date})
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -16,8 +16,9 @@ import math
 import os
 import re
 import threading
+import time
 import weakref
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from outrider import samples
 from outrider.cache import loaders
@@ -51,6 +52,11 @@ class CachedFunction(Protocol[P, R_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Return the cached value, or load it. Do not change it: others are given the same."""
         ...
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Callable[..., R_co]: ...
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Forget the value of this call, here and in Redis."""
@@ -86,6 +92,13 @@ class CachedCoroutine(Protocol[P, R_co]):
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Return the cached value, or load it. Do not change it: others are given the same."""
         ...
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(
+        self, instance: object, owner: type
+    ) -> Callable[..., Coroutine[Any, Any, R_co]]: ...
 
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Forget the value of this call, here and in Redis."""
@@ -274,6 +287,8 @@ class _Cached:
         self._made_codec: Codec | None = None
         self._lock = threading.Lock()
         self._reports_to: Bot | None = None
+        self._foreseen: dict[str, float] = {}
+        self._foreseen_until_s = 0.0
         # Held here, so that it is registered as long as the function lives.
         self.loader = loaders.Loader(
             f"{module}:{function.__qualname__}",
@@ -349,13 +364,21 @@ class _Cached:
         # More digits are noise, and noise is what storing a series costs.
         numbers["load_seconds"] = round(numbers.pop("load_s"), 6)
         numbers["hit_ratio"] = round(numbers["hit_ratio"], 4)
-        for factor, ratio in self.what_if(*_WHAT_IF).items():
-            if not math.isnan(ratio):  # before the first use
-                numbers[_WHAT_IF[factor]] = round(ratio, 3)
+        numbers |= self._what_if_now_and_then()
         return {
             f"cache.{self.namespace}.{name if name in _GAUGES else samples.total(name)}": value
             for name, value in numbers.items()
         }
+
+    def _what_if_now_and_then(self) -> dict[str, float]:
+        if time.monotonic() >= self._foreseen_until_s:
+            self._foreseen_until_s = time.monotonic() + _WHAT_IF_EVERY_S
+            self._foreseen = {
+                _WHAT_IF[factor]: round(ratio, 3)
+                for factor, ratio in self.what_if(*_WHAT_IF).items()
+                if not math.isnan(ratio)  # before the first use
+            }
+        return self._foreseen
 
     def _codec(self) -> Codec:
         if self._made_codec is None:
@@ -398,7 +421,8 @@ class _Cached:
 
 
 # What goes up and down; the rest of the statistics only grows.
-_WHAT_IF = {0.5: "hit_ratio_if_halved", 2.0: "hit_ratio_if_doubled"}
+_WHAT_IF_EVERY_S = 30.0  # it reads every entry
+_WHAT_IF = {0.5: "halved_hit_ratio", 2.0: "doubled_hit_ratio"}
 _GAUGES = frozenset({"hit_ratio", "entries", "away", *_WHAT_IF.values()})
 _ALL: weakref.WeakSet[_Cached] = weakref.WeakSet()
 

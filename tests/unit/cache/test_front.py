@@ -83,13 +83,15 @@ def test_uses_are_told_within_a_second_or_when_asked() -> None:
 
 
 def test_no_thread_keeps_a_front_alive() -> None:
-    cache = MemoryCache(10)
-    front = Front(cache, {}, Counted())
-    cache.set("[1]", 1, ttl_s=0.01)
-    show(front, cache, 1)
-    table, gone = front.table, weakref.ref(front)
-    del front
-    until(lambda: not table)
+    def used_up() -> weakref.ref[Front]:
+        cache = MemoryCache(10)
+        front = Front(cache, {}, Counted())
+        cache.set("[1]", 1, ttl_s=0.01)
+        show(front, cache, 1)
+        until(lambda: not front.table)
+        return weakref.ref(front)
+
+    gone = used_up()
 
     def collected() -> bool:
         gc.collect()

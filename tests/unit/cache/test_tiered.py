@@ -29,7 +29,7 @@ def open_tier(clock: Any) -> Iterator[Callable[[str], RedisTier]]:
     opened: list[RedisTier] = []
 
     def build(url: str) -> RedisTier:
-        opened.append(RedisTier(url, breaker=Breaker(clock=clock, jitter=longest)))
+        opened.append(RedisTier(url, breaker=Breaker(jitter=longest)))
         return opened[-1]
 
     yield build
@@ -95,7 +95,7 @@ def test_a_value_from_redis_lives_in_memory_only_for_the_rest_of_its_life(
     other.load(CALL, fail)
     assert len(other) == 1
     clock.advance(10)
-    assert other._memory.get(CALL.key) is None
+    assert other.memory.get(CALL.key) is None
 
 
 def test_an_expired_value_is_loaded_again(make: Any, clock: Any) -> None:
@@ -139,7 +139,7 @@ def test_a_value_invalidated_while_redis_is_asked_is_not_kept(
 
     tier.get = get_slowly
     assert cache.load(CALL, fail) == "old"
-    assert cache._memory.get(CALL.key) is None
+    assert cache.memory.get(CALL.key) is None
 
 
 def test_refreshing_loads_whatever_is_cached(make: Any, valkey_url: str) -> None:

@@ -165,10 +165,10 @@ class RedisTier:
         """Return how a write went: stored, late (it was fenced out), moved, refused or away."""
         if answer is AWAY:
             return "away"
-        if not isinstance(answer, list) or not answer:  # EXEC was refused as a whole
-            self.refuse(answer)
-            return "refused"
-        words = self.answer(space, answer[0])
+        # Of a transaction the first answer counts, unless it was refused as a whole.
+        if isinstance(answer, list) and isinstance(answer[0], list | hiredis.ReplyError):
+            answer = answer[0]
+        words = self.answer(space, answer)
         return words[0] if words else "refused"
 
     def refuse(self, error: Any) -> None:
@@ -248,12 +248,15 @@ class RedisTier:
     ) -> bool:
         if not (self.link.is_up and space.is_attached):
             return False
-        staging = keys.staging(self.writer)
+        # Only where the server tracks keys need it know that this write is ours.
+        staging = keys.staging(self.writer) if self.hearing.by == "tracking" else ""
         check = pack(
             *space.command("store", change.key),
             *(space.epoch, token, change.message, _ms(life_s)),
             *(self.writer, staging, expected, *change.tags),
         )
+        if not staging:
+            return self.link.submit(check, (slot,))
         place = pack("RENAME", staging, space.value(change.key))
         # A transaction answers four times; only the last matters.
         slots = (Slot(0.0), Slot(0.0), Slot(0.0), slot)
@@ -278,10 +281,7 @@ class RedisTier:
             self._write(space, change, slot, life_s=life_s, expected=expected)
 
     def _sent_late(self, space: Space, answer: Any) -> None:
-        if isinstance(answer, list) and answer and isinstance(answer[0], list):
-            answer = answer[0]
-        if answer is not AWAY:
-            self.answer(space, answer)
+        self.stored(space, answer)
 
 
 def _ms(seconds: float) -> int:

@@ -132,14 +132,23 @@ class Hearing:
         """Log about the server."""
         logger.warning(message, self._tier.link.shown, *details)
 
+    def enter_again(self, namespace: str) -> None:
+        """Keep callers out of a namespace until its epoch is known: it is about to change."""
+        for space in self._of(namespace):
+            space.is_attached = False
+            space.entering = self._tier.slot()
+            self._attach(space, again=True)
+
     def _enter(self, space: Space) -> None:
-        space.entering = Slot(self._tier.link.timeout_s, self._tier.link.overdue)
+        space.entering = self._tier.slot()
         if space.name not in self._heard:
             self._heard.add(space.name)
             self._follow(space.name)
-        self._tier.link.submit(
-            pack(*space.command("attach", "")), [Then(lambda answer: self._entered(space, answer))]
-        )
+        self._attach(space, again=False)
+
+    def _attach(self, space: Space, *, again: bool) -> None:
+        then = Then(lambda answer: self._entered(space, answer, again=again))
+        self._tier.link.submit(pack(*space.command("attach", "")), [then])
 
     def _follow(self, namespace: str) -> None:
         values = keys.VALUES + namespace
@@ -171,15 +180,16 @@ class Hearing:
                 error,
             )
 
-    def _entered(self, space: Space, answer: Any) -> None:
+    def _entered(self, space: Space, answer: Any, *, again: bool) -> None:
         if answer is AWAY:
             return
         known, space.count = space.count, -1
         self._tier.answer(space, answer)
         # What was invalidated while nobody listened makes what was loaded meanwhile suspect.
-        space.missed = space.count != known
+        space.missed = space.missed if again else space.count != known
         self._forget_all(space)
         space.is_attached = True
+        self._tier.resend()
         if space.entering is not None:
             space.entering.fill(True)
 
@@ -191,7 +201,8 @@ class Hearing:
         with self._tier.outbox.lock:
             for space in list(self._spaces.values()):
                 self._forget_all(space)
-                self._enter(space)
+            for namespace in {space.name for space in self._spaces.values()}:
+                self.enter_again(namespace)
 
     def _changed(self, name: str) -> None:
         place, _, key = name.removeprefix(keys.VALUES).partition(":")

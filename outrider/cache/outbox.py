@@ -9,7 +9,7 @@ namespace is owed a flush, which stands for every change of it so far.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MOST_CHANGES = 10_000
 MOST_BYTES = 16 * 2**20
@@ -54,13 +54,13 @@ class Outbox:
         if change.kind == "n":
             self._drop(change.namespace)
         elif change.kind == "w" and self._bytes + len(change.message) > self._most_bytes:
-            change = Change(kind="k", namespace=change.namespace, key=change.key)
+            change = replace(change, kind="k", message=b"", tags=())
         if change.kind == "k":
             self._remove(("w", change.namespace, change.key))
         self._remove(change.place)
         if change.kind != "n" and len(self._changes) >= self._most:
             self.overflowed += 1 + self._drop(change.namespace)
-            change = Change(kind="n", namespace=change.namespace)
+            change = replace(change, kind="n", key="", message=b"", tags=())
         if change.kind == "k" and flush in self._changes and self._is_last(flush):
             return  # nothing was written since the flush that is owed anyway
         self._changes[change.place] = change

@@ -203,11 +203,15 @@ class RedisTier:
     def returned(self) -> None:
         """Send what is owed, then let everybody in."""
         with self.outbox.lock:
-            owed = self.outbox.take()
             self.link.is_up = True
             self.hearing.enter_new()
+            self.resend()
+
+    def resend(self) -> None:
+        """Send what is owed, in order; what is owed to a space that is not entered stays."""
+        with self.outbox.lock:
             bumps: dict[str, int] = {}
-            for change in owed:
+            for change in self.outbox.take():
                 self._send_owed(change, bumps)
 
     def pushed(self, push: list[Any]) -> None:
@@ -273,12 +277,18 @@ class RedisTier:
         """Send a change that was held back. ``bumps``: our own invalidations so far."""
         space = self.hearing.find(change.namespace, change.version)
         slot = Then(lambda answer: self._sent_late(space, answer), owes=change)
-        if change.kind != "w":
+        if not (self.link.is_up and space.is_attached):
+            self.outbox.add(change)
+        elif change.kind == "w":
+            life_s = change.dies_s - time.monotonic()
+            if life_s > 0 and not space.missed:
+                expected = str(space.count + bumps.get(space.name, 0))
+                self._write(space, change, slot, life_s=life_s, expected=expected)
+        else:
             bumps[space.name] = bumps.get(space.name, 0) + 1
             self._invalidate(space, change, slot)
-        elif (life_s := change.dies_s - time.monotonic()) > 0 and not space.missed:
-            expected = str(space.count + bumps.get(space.name, 0))
-            self._write(space, change, slot, life_s=life_s, expected=expected)
+            if change.kind == "n":  # nobody may ask under the old epoch any more
+                self.hearing.enter_again(space.name)
 
     def _sent_late(self, space: Space, answer: Any) -> None:
         self.stored(space, answer)

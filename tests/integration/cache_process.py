@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-from outrider.cache.calls import canonical
+from outrider.cache.calls import Call, canonical
 from outrider.cache.codec import Codec
 from outrider.cache.redis import RedisTier
 from outrider.cache.tiered import TieredCache
@@ -71,94 +71,104 @@ def hang(url: str, namespace: str) -> dict[str, Any]:
     return {}
 
 
-def stress(url: str, namespace: str, seed: str, seconds: str, drops: str) -> dict[str, Any]:
-    """Read, change and invalidate keys; say what every read may not have been older than.
+class Stress:
+    """Reads, changes and invalidates keys; says what every read may not have been older than.
 
-    The truth of a key is a counter in Redis. Who changes it counts up, then invalidates; Redis numbers
-    the invalidations. Each process says which numbers meant which truth, in which order it was told
-    of them, and for every key and number of words it had been told of it when a read began, the
-    oldest truth that such a read returned. The test puts the three together.
+    The truth of a key is a counter in Redis. Who changes it counts up, then invalidates; Redis
+    numbers the invalidations. Each process says which numbers meant which truth, in which order it
+    was told of them, and for every key and number of words it had been told of it when a read
+    began, the oldest truth that such a read returned. The test puts the three together.
     """
-    client = redis.Redis.from_url(url)
-    cache = cache_of(url, namespace)
-    remote: Any = cache._remote
-    calls = [canonical((number,), {}) for number in range(KEYS)]
-    told: dict[str, list[int]] = {call.key: [] for call in calls}
-    meant: dict[int, int] = {}
-    oldest: dict[str, int] = {}
-    reads = 0
-    ended = threading.Event()
-    mine = threading.local()
-    hear, answer = remote.hearing._told, remote.answer
 
-    def heard(name: str, text: str) -> None:
-        hear(name, text)
+    def __init__(self, url: str, namespace: str, seed: int, *, drops: bool) -> None:
+        self.client = redis.Redis.from_url(url)
+        self.namespace = namespace
+        self.cache = cache_of(url, namespace)
+        self.calls = [canonical((number,), {}) for number in range(KEYS)]
+        self.told: dict[str, list[int]] = {call.key: [] for call in self.calls}
+        self.meant: dict[int, int] = {}
+        self.oldest: dict[str, int] = {}
+        self.ended = threading.Event()
+        self._seed = seed
+        self._drops = drops
+        self._mine = threading.local()
+        self._remote: Any = self.cache._remote
+        self._hear, self._answer = self._remote.hearing._told, self._remote.answer
+        self._remote.hearing._told, self._remote.answer = self._heard, self._answered
+
+    def run(self, seconds: float) -> dict[str, Any]:
+        threads = [threading.Thread(target=self._read, args=(number,)) for number in range(3)]
+        threads.append(threading.Thread(target=self._change))
+        for thread in threads:
+            thread.start()
+        time.sleep(seconds)
+        self.ended.set()
+        for thread in threads:
+            thread.join()
+        self.client.incr(f"{self.namespace}:done")
+        while self._number("done") < self._number("ready"):
+            time.sleep(0.01)
+        time.sleep(0.5)  # what is owed is sent, and the last words arrive
+        settled = [self._load(call, 0) == self._number(call.key) for call in self.calls]
+        return {
+            "told": self.told,
+            "meant": self.meant,
+            "oldest": self.oldest,
+            "settled": all(settled),
+            "memory": self.cache.statistics.hits_memory,
+            "connections": self._remote.link.connections,
+            "hears": self._remote.hearing.by,
+        }
+
+    def _heard(self, name: str, text: str) -> None:
+        self._hear(name, text)
         head, _, key = text.partition(":")
         if head[0] == "k":
-            told[key].append(int(head[1:]))
+            self.told[key].append(int(head[1:]))
 
-    def answered(space: Any, raw: Any) -> Any:
+    def _answered(self, space: Any, raw: Any) -> Any:
         if isinstance(raw, list) and raw[0] == b"told":
-            mine.number = int(raw[2])
-        return answer(space, raw)
+            self._mine.number = int(raw[2])
+        return self._answer(space, raw)
 
-    remote.hearing._told, remote.answer = heard, answered
+    def _number(self, name: str) -> int:
+        return int(self.client.get(f"{self.namespace}:{name}") or 0)  # type: ignore[arg-type]
 
-    def truth(call: Any) -> int:
-        return int(client.get(f"{namespace}:{call.key}") or 0)
+    def _load(self, call: Call, takes_s: float) -> Any:
+        def load() -> int:
+            value = self._number(call.key)
+            time.sleep(takes_s)
+            return value
 
-    def load(call: Any, chance: random.Random) -> int:
-        value = truth(call)
-        time.sleep(chance.choice((0, 0, 0.001, 0.01)))
-        return value
+        return self.cache.load(call, load)
 
-    def read(chance: random.Random) -> None:
-        nonlocal reads
-        while not ended.is_set():
-            call = chance.choice(calls)
-            words = len(told[call.key])
-            found = cache.load(call, lambda call=call: load(call, chance))
-            place = f"{call.key} {words}"
-            oldest[place] = min(found, oldest.get(place, found))
-            reads += 1
+    def _read(self, number: int) -> None:
+        chance = random.Random(self._seed * 10 + number)
+        while not self.ended.is_set():
+            call = chance.choice(self.calls)
+            place = f"{call.key} {len(self.told[call.key])}"
+            found = self._load(call, chance.choice((0, 0, 0.001, 0.01)))
+            self.oldest[place] = min(found, self.oldest.get(place, found))
 
-    def change(chance: random.Random) -> None:
-        while not ended.is_set():
-            call = chance.choice(calls)
-            now = client.incr(f"{namespace}:{call.key}")
-            mine.number = None
-            cache.invalidate(call.key)
-            if mine.number is not None:
-                meant[mine.number] = now
+    def _change(self) -> None:
+        chance = random.Random(self._seed)
+        while not self.ended.is_set():
+            call = chance.choice(self.calls)
+            now = self.client.incr(f"{self.namespace}:{call.key}")
+            self._mine.number = None
+            self.cache.invalidate(call.key)
+            if self._mine.number is not None:
+                self.meant[self._mine.number] = int(now)  # type: ignore[arg-type]
             time.sleep(chance.uniform(0, 0.01))
-            if drops == "drops" and chance.random() < 0.02:
-                remote.link._socket.shutdown(socket.SHUT_RDWR)
+            if self._drops and chance.random() < 0.02:
+                self._remote.link._socket.shutdown(socket.SHUT_RDWR)
 
-    wait_for_start(client, namespace)
-    parts = [random.Random(int(seed) * 10 + number) for number in range(4)]
-    threads = [threading.Thread(target=read, args=(part,)) for part in parts[:3]]
-    threads.append(threading.Thread(target=change, args=(parts[3],)))
-    for thread in threads:
-        thread.start()
-    time.sleep(float(seconds))
-    ended.set()
-    for thread in threads:
-        thread.join()
-    client.incr(f"{namespace}:done")
-    while int(client.get(f"{namespace}:done") or 0) < int(client.get(f"{namespace}:ready") or 0):
-        time.sleep(0.01)
-    time.sleep(0.5)  # what is owed is sent, and the last words arrive
-    settled = [cache.load(call, lambda call=call: truth(call)) == truth(call) for call in calls]
-    return {
-        "reads": reads,
-        "told": told,
-        "meant": meant,
-        "oldest": oldest,
-        "settled": all(settled),
-        "memory": cache.statistics.hits_memory,
-        "connections": remote.link.connections,
-        "hears": remote.hearing.by,
-    }
+
+def stress(url: str, namespace: str, seed: str, seconds: str, drops: str) -> dict[str, Any]:
+    """Be one of the processes of a :class:`Stress`."""
+    one = Stress(url, namespace, int(seed), drops=drops == "drops")
+    wait_for_start(one.client, namespace)
+    return one.run(float(seconds))
 
 
 if __name__ == "__main__":

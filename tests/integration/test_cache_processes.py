@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import redis
 
 from outrider.cache import keys
 from outrider.store import connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import redis
 
 PROCESS = Path(__file__).with_name("cache_process.py")
 GIVEN = os.environ.get("OUTRIDER_TEST_REDIS_URL")
@@ -26,8 +27,7 @@ GIVEN = os.environ.get("OUTRIDER_TEST_REDIS_URL")
 @pytest.fixture(params=["valkey", *(["given"] if GIVEN else [])])
 def url(request: pytest.FixtureRequest) -> str:
     """The server; a given one may hold somebody's data, and is not flushed."""
-    given: str = GIVEN if request.param == "given" else request.getfixturevalue("valkey_url")
-    return given
+    return str(GIVEN if request.param == "given" else request.getfixturevalue("valkey_url"))
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def together(
 ) -> list[dict[str, Any]]:
     """Let processes begin at the same time; return what they say in the end."""
     try:
-        while int(client.get(f"{namespace}:ready") or 0) < len(processes):  # type: ignore[arg-type]
+        while int(client.get(f"{namespace}:ready") or 0) < len(processes):
             assert all(process.poll() is None for process in processes)
         client.set(f"{namespace}:go", 1)
         return [json.loads(process.communicate(timeout=120)[0]) for process in processes]
@@ -104,13 +104,26 @@ def check(said: list[dict[str, Any]]) -> None:
             assert found >= floors[key][int(words)], f"{key} was read too old"
 
 
-@pytest.mark.parametrize("drops", ["steady", "drops"])
+@pytest.fixture
+def untracked_url(url: str, client: redis.Redis) -> Iterator[str]:
+    """The server, for a user who may not track keys."""
+    rights = ("reset", "on", ">secret", "~*", "&*", "+@all", "-client|tracking")
+    execute: Any = client.execute_command
+    execute("ACL", "SETUSER", "untracked", *rights)
+    yield url.replace("redis://", "redis://untracked:secret@")
+    execute("ACL", "DELUSER", "untracked")
+
+
+@pytest.mark.parametrize("drops", ["steady", "drops", "channels"])
 def test_no_read_is_older_than_the_invalidation_that_was_told_before_it_began(
-    drops: str, url: str, client: redis.Redis, namespace: str
+    drops: str, url: str, untracked_url: str, client: redis.Redis, namespace: str
 ) -> None:
-    processes = [start("stress", url, namespace, str(seed), "3", drops) for seed in range(4)]
+    at = untracked_url if drops == "channels" else url
+    processes = [start("stress", at, namespace, str(seed), "3", drops) for seed in range(4)]
     said = together(client, namespace, processes)
     check(said)
+    expected = "channels" if drops == "channels" else "tracking"
+    assert {each["hears"] for each in said} == {expected}
     assert all(each["settled"] for each in said)
     assert all(each["memory"] > 100 for each in said)
     assert all(len(told) > 3 for each in said for told in each["told"].values())

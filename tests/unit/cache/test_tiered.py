@@ -4,7 +4,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import redis
 
 from outrider.cache import keys
 from outrider.cache.calls import Call, canonical
@@ -15,6 +14,8 @@ from outrider.errors import BadArgument, RedisRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import redis
 
 CALL = canonical((1,), {})
 PATIENT_S = 20.0
@@ -70,9 +71,11 @@ def test_a_value_is_loaded_once_and_then_served_from_memory(make: Any) -> None:
 def test_another_process_finds_the_value_in_redis(make: Any, valkey_url: str) -> None:
     one, other = make(valkey_url), make(valkey_url)
     one.load(CALL, Loader())
-    assert [other.load(CALL, fail) for _ in range(2)] == ["value 1"] * 2
+    # Word of the write itself may come after its first reader; then Redis is asked once more.
+    assert [other.load(CALL, fail) for _ in range(5)] == ["value 1"] * 5
     numbers = other.statistics
-    assert (numbers.hits_redis, numbers.hits_memory, numbers.loads) == (1, 1, 0)
+    assert numbers.hits_redis in (1, 2)
+    assert (numbers.hits_redis + numbers.hits_memory, numbers.loads) == (5, 0)
 
 
 def test_values_stand_as_msgpack_under_a_documented_key_with_a_time_to_live(
@@ -182,7 +185,8 @@ def test_an_async_caller_reaches_redis_without_its_loop(make: Any, valkey_url: s
     other = make(valkey_url)
     assert asyncio.run(other.load_async(CALL, fail_async)) == "value"
     assert asyncio.run(other.load_async(CALL, fail_async)) == "value"
-    assert (other.statistics.hits_redis, other.statistics.hits_memory) == (1, 1)
+    assert other.statistics.hits_redis in (1, 2)
+    assert other.statistics.hits == 2
 
 
 def stop_by(server: Any, way: str) -> None:

@@ -92,7 +92,8 @@ class Stress:
         self._seed = seed
         self._drops = drops
         self._mine = threading.local()
-        self._remote: Any = self.cache._remote
+        remote: Any = self.cache._remote
+        self._remote = remote
         self._hear, self._answer = self._remote.hearing._told, self._remote.answer
         self._remote.hearing._told, self._remote.answer = self._heard, self._answered
 
@@ -132,7 +133,7 @@ class Stress:
         return self._answer(space, raw)
 
     def _number(self, name: str) -> int:
-        return int(self.client.get(f"{self.namespace}:{name}") or 0)  # type: ignore[arg-type]
+        return int(self.client.get(f"{self.namespace}:{name}") or 0)
 
     def _load(self, call: Call, takes_s: float) -> Any:
         def load() -> int:
@@ -158,7 +159,7 @@ class Stress:
             self._mine.number = None
             self.cache.invalidate(call.key)
             if self._mine.number is not None:
-                self.meant[self._mine.number] = int(now)  # type: ignore[arg-type]
+                self.meant[self._mine.number] = int(now)
             time.sleep(chance.uniform(0, 0.01))
             if self._drops and chance.random() < 0.02:
                 self._remote.link._socket.shutdown(socket.SHUT_RDWR)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 # Between two looks at a load of another process, when no push comes.
 FIRST_LOOK_S, LAST_LOOK_S = 0.05, 1.0
 PATIENCE_S = 15.0
+WORTH_S = 0.001  # a load that takes less is waited for sooner than refreshed ahead
 _NEVER_NEWER_S = 10.0**9
 
 
@@ -190,7 +191,9 @@ class Filling:
 
     def _look(self, call: Call, flight: Flight, flights: Flights) -> Plan:
         """Return a Held, or the token and the count of invalidations to load with."""
-        if not (yield from self.open()):
+        remote = self.remote
+        assert remote is not None
+        if remote.is_away or not (yield from self.open()):
             return self._fallback(call, flight, flights)
         assert self.remote is not None
         assert self.space is not None
@@ -290,7 +293,8 @@ class Filling:
         remote, space = self.remote, self.space
         assert remote is not None
         assert space is not None
-        yield from self.open()
+        if not remote.is_away:
+            yield from self.open()
         slot = remote.store(
             space,
             key,
@@ -364,7 +368,7 @@ class Filling:
             kept_s=self.clock.monotonic(),
             fresh_s=fresh_s,
             stale_s=self.terms.stale_after_s(value),
-            ahead_s=life.ahead_s(load_s, random.random),
+            ahead_s=life.ahead_s(load_s, random.random) if load_s > WORTH_S else 0.0,
             load_s=load_s,
             tags=tags,
             warmed_from_s=warmed_from_s,

@@ -55,6 +55,12 @@ class RedisTier:
         """Whether the server is held to be away."""
         return self.link.breaker
 
+    @property
+    def is_away(self) -> bool:
+        """Whether asking is no use, and waiting neither."""
+        link = self.link
+        return not link.is_up and not link.is_trying
+
     def attach(self, namespace: str, version: str, listener: Listener) -> Space:
         """Enter a namespace, and hear of its changes from then on. Returns at once."""
         with self.outbox.lock:

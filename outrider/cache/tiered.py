@@ -274,7 +274,7 @@ class TieredCache:
         import asyncio
 
         remote = self._remote
-        if remote is None or not (remote.link.is_up or remote.link.is_trying):
+        if remote is None or remote.is_away:
             return function(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
@@ -316,7 +316,7 @@ class TieredCache:
         """Return what may be served without asking Redis, though memory does not have it."""
         if not self._shelf.is_trusted:
             remote = self._remote
-            if remote is not None and (remote.link.is_up or remote.link.is_trying):
+            if remote is not None and not remote.is_away:
                 return None
         return self._shelf.reserved(key)
 

@@ -179,8 +179,6 @@ def cached(
         raise BadArgument(f"stale_s = {stale_s} must be a number of seconds, such as 300, or 0.")
     if capacity < 1:
         raise BadArgument(f"capacity = {capacity} must be at least 1, such as {CAPACITY}.")
-    if stale_s:
-        tiers["stale_s"] = stale_s
 
     def decorate(function: Callable[..., Any]) -> Any:
         cache = _Cached(
@@ -188,7 +186,13 @@ def cached(
             Calls(function, key=key, tags=tags),
             namespace=namespace,
             version=str(loader_version),
-            options={"ttl_s": ttl_s, "capacity": capacity, **tiers},
+            options={
+                "ttl_s": ttl_s,
+                "stale_s": stale_s,
+                "loader_version": str(loader_version),
+                "capacity": capacity,
+                **tiers,
+            },
         )
         attach = _attach_async if inspect.iscoroutinefunction(function) else _attach
         return attach(function, cache)
@@ -335,12 +339,10 @@ class _Cached:
 
     def explain(self, one: Call) -> dict[str, Any]:
         """Return what is known of a call."""
-        return {
-            "namespace": self.namespace,
-            "key": one.key,
-            "tags": list(one.tags),
-            "repeatable": one.replayable,
-        } | self.tiers().explain(one.key)
+        tiers = self.tiers()
+        memory = tiers.memory.explain(one.key)
+        told = {"namespace": self.namespace, "key": one.key, "tags": list(one.tags)}
+        return told | {"repeatable": one.replayable} | memory | tiers.explain(one.key)
 
     def forget_after_fork(self) -> None:
         """Begin anew in a child. The bot is the same object there, and keeps its source."""

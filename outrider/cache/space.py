@@ -49,7 +49,8 @@ class Space:
     epoch: str = ""
     count: int = -1  # invalidations it has had; -1: not known
     entering: Slot | None = None  # filled once it may be used
-    is_attached: bool = False
+    is_entered: bool = False  # its epoch is known
+    is_attached: bool = False  # and what was owed to it is sent: callers may come
     missed: bool = True  # whether something may have been invalidated before it was entered
     listeners: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
 

@@ -115,6 +115,10 @@ class RedisTier:
         if failed:
             self.ask(space, *space.command("release", key), token)
 
+    def enrol(self, space: Space, key: str, tags: Sequence[str], *, life_s: float) -> None:
+        """Note the tags of a value that somebody loaded ahead without knowing them."""
+        self.ask(space, *space.command("enrol", key), _ms(life_s), *tags)
+
     def store(
         self,
         space: Space,

@@ -46,7 +46,7 @@ def main() -> None:
         read(sys.argv[2])
         return
     options = harness.options(__doc__ or "")
-    count, runs = (100, 2) if options.quick else (600, 5)
+    count, runs = (100, 2) if options.quick else (300, 5)
     figures: dict[str, Any] = {}
     peers: dict[str, Any] = {}
     for name, server in SERVERS.items():

@@ -350,6 +350,11 @@ class Filling:
         if held.dies_s <= held.kept_s:
             return None
         flights.keep(flight, lambda: self.put(call.key, held))
+        if held.tags and entry.warmed_from_s is not None:
+            assert self.remote is not None
+            assert self.space is not None
+            life_s = held.dies_s - held.kept_s
+            self.remote.enrol(self.space, call.key, held.tags, life_s=life_s)
         return held
 
     def _held(

@@ -95,7 +95,8 @@ class Hearing:
     def lost(self) -> None:
         """Trust nothing until the next connection; nobody waits for word of others."""
         for space in list(self._spaces.values()):
-            space.is_attached, space.entering = False, None
+            space.is_attached = space.is_entered = False
+            space.entering = None
             for listener in list(space.listeners):
                 listener.lost()
         for place in list(self._watchers):
@@ -105,7 +106,8 @@ class Hearing:
         """Begin anew in a child."""
         self._watchers = {}
         for space in self._spaces.values():
-            space.is_attached, space.entering, space.count = False, None, -1
+            space.is_attached = space.is_entered = False
+            space.entering, space.count = None, -1
             for listener in list(space.listeners):
                 listener.forked()
 
@@ -135,7 +137,7 @@ class Hearing:
     def enter_again(self, namespace: str) -> None:
         """Keep callers out of a namespace until its epoch is known: it is about to change."""
         for space in self._of(namespace):
-            space.is_attached = False
+            space.is_attached = space.is_entered = False
             space.entering = self._tier.slot()
             self._attach(space, again=True)
 
@@ -188,8 +190,8 @@ class Hearing:
         # What was invalidated while nobody listened makes what was loaded meanwhile suspect.
         space.missed = space.missed if again else space.count != known
         self._forget_all(space)
-        space.is_attached = True
-        self._tier.resend()
+        space.is_entered = True
+        self._tier.resend(space)
         if space.entering is not None:
             space.entering.fill(True)
 

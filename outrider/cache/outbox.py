@@ -8,8 +8,13 @@ namespace is owed a flush, which stands for every change of it so far.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MOST_CHANGES = 10_000
 MOST_BYTES = 16 * 2**20
@@ -68,10 +73,13 @@ class Outbox:
         self._changes[place] = change
         self._bytes += len(change.message)
 
-    def take(self) -> list[Change]:
-        """Return all that is owed, in order, and owe nothing."""
-        taken = list(self._changes.values())
-        self._changes, self._bytes = {}, 0
+    def take(
+        self, most: int | None = None, which: Callable[[Change], bool] = lambda _: True
+    ) -> list[Change]:
+        """Return what is owed, in order, and owe it no more: at most so much, of that kind."""
+        taken = list(itertools.islice(filter(which, self._changes.values()), most))
+        for change in taken:
+            self._remove(change.place)
         return taken
 
     def put_back(self, sent: list[Change]) -> None:

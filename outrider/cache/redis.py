@@ -33,6 +33,8 @@ __all__ = ["AWAY", "RedisTier", "Space"]
 # A dead loader is relieved after this; a live one renews its lease several times as often.
 LEASE_S = 3.0
 LONGEST_LOAD_S = 60.0  # a load that hangs for longer is given up: its lease is not renewed
+# What is owed is sent so many changes at a time.
+_AT_ONCE = 200
 _MULTI, _EXEC = pack("MULTI"), pack("EXEC")
 
 
@@ -79,7 +81,7 @@ class RedisTier:
 
     def ask(self, space: Space, *command: str | bytes | float) -> Slot | None:
         """Send a command that needs no memory if it is lost."""
-        if not (self.link.is_up and space.is_attached):
+        if not self._is_open(space):
             return None
         slot = self.slot()
         return slot if self.link.submit(pack(*command), (slot,)) else None
@@ -112,6 +114,10 @@ class RedisTier:
             self._leases.pop((space, key), None)
         if failed:
             self.ask(space, *space.command("release", key), token)
+
+    def enrol(self, space: Space, key: str, tags: Sequence[str], *, life_s: float) -> None:
+        """Note the tags of a value that somebody loaded ahead without knowing them."""
+        self.ask(space, *space.command("enrol", key), _ms(life_s), *tags)
 
     def store(
         self,
@@ -151,7 +157,7 @@ class RedisTier:
         change = Change(kind=kind, namespace=space.name, version=space.version, key=name)
         with self.outbox.lock:
             slot = self.slot(change)
-            if self._invalidate(space, change, slot):
+            if self._is_open(space) and self._invalidate(space, change, slot):
                 return slot
             self.outbox.add(change)
             return None
@@ -208,17 +214,34 @@ class RedisTier:
 
     def returned(self) -> None:
         """Send what is owed, then let everybody in."""
-        with self.outbox.lock:
-            self.link.is_up = True
-            self.hearing.enter_new()
-            self.resend()
+        self.resend(None)
 
-    def resend(self) -> None:
-        """Send what is owed, in order; what is owed to a space that is not entered stays."""
-        with self.outbox.lock:
-            bumps: dict[str, int] = {}
-            for change in self.outbox.take():
-                self._send_owed(change, bumps)
+    def resend(self, space: Space | None) -> None:
+        """Send what is owed, in order, then let callers into a space, or into all.
+
+        What is owed to a space that is not entered stays. The lock is given back now and then: an
+        event loop may be waiting for it.
+        """
+        bumps: dict[str, int] = {}
+        while True:
+            with self.outbox.lock:
+                changes = self.outbox.take(_AT_ONCE, self._can_send)
+                early: list[Change] = []
+                for change in changes:
+                    if self._can_send(change):
+                        self._send_owed(change, bumps)
+                    else:  # it follows a flush, and the epoch is not known yet
+                        early.append(change)
+                if early:
+                    self.outbox.put_back(early)
+                if changes:
+                    continue
+                if space is not None:
+                    space.is_attached = space.is_entered
+                else:
+                    self.link.is_up = True
+                    self.hearing.enter_new()
+                return
 
     def pushed(self, push: list[Any]) -> None:
         """Hear what others changed."""
@@ -246,6 +269,9 @@ class RedisTier:
             else:
                 self.ask(space, *space.command("renew", key), token, _ms(LEASE_S))
 
+    def _is_open(self, space: Space) -> bool:
+        return self.link.is_up and space.is_attached
+
     def _write(
         self,
         space: Space,
@@ -256,8 +282,6 @@ class RedisTier:
         token: str = "",
         expected: str = "",
     ) -> bool:
-        if not (self.link.is_up and space.is_attached):
-            return False
         # Only where the server tracks keys need it know that this write is ours.
         staging = keys.staging(self.writer) if self.hearing.by == "tracking" else ""
         check = pack(
@@ -273,19 +297,18 @@ class RedisTier:
         return self.link.submit(b"".join((_MULTI, check, place, _EXEC)), slots)
 
     def _invalidate(self, space: Space, change: Change, slot: Slot) -> bool:
-        if not (self.link.is_up and space.is_attached):
-            return False
         return self.link.submit(
             pack(*space.command("invalidate", change.key), change.kind), (slot,)
         )
+
+    def _can_send(self, change: Change) -> bool:
+        return self.hearing.find(change.namespace, change.version).is_entered
 
     def _send_owed(self, change: Change, bumps: dict[str, int]) -> None:
         """Send a change that was held back. ``bumps``: our own invalidations so far."""
         space = self.hearing.find(change.namespace, change.version)
         slot = Then(lambda answer: self._sent_late(space, answer), owes=change)
-        if not (self.link.is_up and space.is_attached):
-            self.outbox.add(change)
-        elif change.kind == "w":
+        if change.kind == "w":
             life_s = change.dies_s - time.monotonic()
             if life_s > 0 and not space.missed:
                 expected = str(space.count + bumps.get(space.name, 0))

@@ -6,14 +6,16 @@ import hashlib
 import weakref
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from outrider.cache import keys
 
 if TYPE_CHECKING:
+    import redis
+
     from outrider.cache.slot import Slot
 
-_SCRIPTS = ("attach", "acquire", "store", "release", "renew", "invalidate")
+_SCRIPTS = ("attach", "acquire", "store", "release", "renew", "enrol", "invalidate")
 
 
 class Listener(Protocol):
@@ -49,7 +51,8 @@ class Space:
     epoch: str = ""
     count: int = -1  # invalidations it has had; -1: not known
     entering: Slot | None = None  # filled once it may be used
-    is_attached: bool = False
+    is_entered: bool = False  # its epoch is known
+    is_attached: bool = False  # and what was owed to it is sent: callers may come
     missed: bool = True  # whether something may have been invalidated before it was entered
     listeners: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
 
@@ -69,6 +72,12 @@ class Space:
     def command(self, script: str, key: str) -> tuple[str | int, ...]:
         """Return the beginning of a script's command."""
         return ("EVALSHA", SHA[script], 1, keys.state(self.name), self.name, self.version, key)
+
+
+def generation(client: redis.Redis, namespace: str, version: str = "") -> str:
+    """Return what a namespace's keys bear now; for those who write values from outside."""
+    epoch = cast("bytes | None", client.hget(keys.state(namespace), "epoch"))
+    return keys.generation(epoch.decode() if epoch else "", version)
 
 
 def _text(name: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from outrider.cache import keys
+from outrider.cache import keys, space
 from outrider.cache.calls import canonical
 from outrider.cache.codec import Codec
 from outrider.cache.redis import RedisTier
@@ -212,6 +212,33 @@ def test_a_change_by_whatever_client_is_heard(
     until(lambda: holds(cache) != "old")
     expected = "warmed" if command == "SET" else "new"
     assert cache.load(CALL, lambda: "new") == expected
+
+
+def test_a_tag_reaches_a_value_that_was_loaded_ahead_from_outside(
+    make: Make, client: redis.Redis, namespace: str
+) -> None:
+    cache = make(tags=("all",))
+    cache.load(OTHER, lambda: "enrols the tag")
+    name = keys.value(namespace, CALL.key, space.generation(client, namespace))
+    codec = cache._filling.codec
+    now_s = time.time()
+    client.set(name, codec.encode("warmed", expires_s=now_s + 60, warmed_from_s=now_s), px=60_000)
+    assert cache.load(CALL, fail) == "warmed"
+    until(lambda: client.zscore(keys.tag(namespace, "all"), CALL.key))
+    make().invalidate_tag("all")
+    assert not client.exists(name)
+
+
+def test_a_key_whose_value_outlives_its_note_keeps_its_tag(
+    make: Make, client: redis.Redis, namespace: str
+) -> None:
+    cache, tag = make(tags=("all",)), keys.tag(namespace, "all")
+    cache.load(CALL, lambda: "value")
+    client.zadd(tag, {CALL.key: 1, "gone": 1})  # noted until 1970
+    cache.load(OTHER, lambda: "other")
+    assert sorted(client.zrange(tag, 0, -1)) == [b"[1]", b"[2]"]
+    cache.invalidate_tag("all")
+    assert not client.exists(keys.value(namespace, CALL.key))
 
 
 def test_a_value_invalidated_elsewhere_while_it_loads_is_kept_nowhere(

@@ -20,14 +20,37 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Note that a key bears a tag, for as long as its value can live; drop those that no longer do.
+local function versions()
+  local found = {''}
+  for _, field in ipairs(redis.call('HKEYS', state)) do
+    if string.sub(field, 1, 2) == 'v:' then
+      found[#found + 1] = string.sub(field, 3)
+    end
+  end
+  return found
+end
+
+-- Note that a key bears a tag, for as long as its value can live; drop a few of those that no longer
+-- do. A value that somebody else loaded ahead of need outlives its note: its key stays. So does the
+-- whole, for a day, which is as long as loads ahead go on for a key that nobody uses.
+local DAY_MS = 86400000
 local function enrol(tag, life_ms)
   local name = 'or:cache:t:' .. namespace .. ':' .. tag
   local now = now_ms()
-  redis.call('ZREMRANGEBYSCORE', name, '-inf', now)
+  for _, old in ipairs(redis.call('ZRANGEBYSCORE', name, '-inf', now, 'LIMIT', 0, 8)) do
+    local left_ms = 0
+    for _, each in ipairs(versions()) do
+      left_ms = math.max(left_ms, redis.call('PTTL', place('v', each, old)))
+    end
+    if left_ms > 0 then
+      redis.call('ZADD', name, now + left_ms, old)
+    else
+      redis.call('ZREM', name, old)
+    end
+  end
   redis.call('ZADD', name, 'GT', now + life_ms, key)
-  if redis.call('PTTL', name) < life_ms then
-    redis.call('PEXPIRE', name, life_ms)
+  if redis.call('PTTL', name) < life_ms + DAY_MS then
+    redis.call('PEXPIRE', name, life_ms + DAY_MS)
   end
 end
 

@@ -2,14 +2,9 @@
 -- Deleting the lease as well fences out whoever loads the old value now. ARGV[4]: which of the three.
 local kind = ARGV[4]
 local told = key
-local versions = {''}
-for _, field in ipairs(redis.call('HKEYS', state)) do
-  if string.sub(field, 1, 2) == 'v:' then
-    versions[#versions + 1] = string.sub(field, 3)
-  end
-end
+local known = versions()
 local function forget(gone)
-  for _, each in ipairs(versions) do
+  for _, each in ipairs(known) do
     redis.call('UNLINK', place('v', each, gone))
     redis.call('DEL', place('l', each, gone))
   end

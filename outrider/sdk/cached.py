@@ -62,6 +62,14 @@ class CachedFunction(Protocol[P, R_co]):
         """Forget the value of this call, here and in Redis."""
         ...
 
+    def invalidate_tag(self, tag: str) -> None:
+        """Forget all values of this function that bear a tag, here and elsewhere."""
+        ...
+
+    def invalidate_all(self) -> None:
+        """Forget all values of this function, here and elsewhere."""
+        ...
+
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Load anew whatever is cached. If that raises, the old value stays."""
         ...
@@ -102,6 +110,14 @@ class CachedCoroutine(Protocol[P, R_co]):
 
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Forget the value of this call, here and in Redis."""
+        ...
+
+    async def invalidate_tag(self, tag: str) -> None:
+        """Forget all values of this function that bear a tag, here and elsewhere."""
+        ...
+
+    async def invalidate_all(self) -> None:
+        """Forget all values of this function, here and elsewhere."""
         ...
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -214,6 +230,12 @@ def _attach(function: Callable[..., Any], cache: _Cached) -> Any:
     def invalidate(*args: Any, **kwargs: Any) -> None:
         cache.tiers().invalidate(cache.calls.of(args, kwargs).key)
 
+    def invalidate_tag(tag: str) -> None:
+        cache.tiers().invalidate_tag(tag)
+
+    def invalidate_all() -> None:
+        cache.tiers().invalidate_namespace()
+
     def peek(*args: Any, **kwargs: Any) -> Any:
         return cache.tiers().get(cache.calls.of(args, kwargs).key)
 
@@ -221,7 +243,16 @@ def _attach(function: Callable[..., Any], cache: _Cached) -> Any:
         return cache.explain(cache.calls.of(args, kwargs))
 
     call = wrapper.wrap(function, cache.table, miss)
-    return _with(call, cache, refresh=refresh, invalidate=invalidate, peek=peek, explain=explain)
+    return _with(
+        call,
+        cache,
+        refresh=refresh,
+        invalidate=invalidate,
+        invalidate_tag=invalidate_tag,
+        invalidate_all=invalidate_all,
+        peek=peek,
+        explain=explain,
+    )
 
 
 def _attach_async(function: Callable[..., Any], cache: _Cached) -> Any:
@@ -236,18 +267,31 @@ def _attach_async(function: Callable[..., Any], cache: _Cached) -> Any:
         return await cache.tiers().refresh_async(one, _loading(function, one))
 
     async def invalidate(*args: Any, **kwargs: Any) -> None:
-        tiers = cache.tiers()
-        await tiers.apart(tiers.invalidate, cache.calls.of(args, kwargs).key)
+        await cache.tiers().invalidate_async(cache.calls.of(args, kwargs).key)
+
+    async def invalidate_tag(tag: str) -> None:
+        await cache.tiers().invalidate_tag_async(tag)
+
+    async def invalidate_all() -> None:
+        await cache.tiers().invalidate_namespace_async()
 
     async def peek(*args: Any, **kwargs: Any) -> Any:
-        tiers = cache.tiers()
-        return await tiers.apart(tiers.get, cache.calls.of(args, kwargs).key)
+        return await cache.tiers().get_async(cache.calls.of(args, kwargs).key)
 
     async def explain(*args: Any, **kwargs: Any) -> Any:
         return await cache.tiers().apart(cache.explain, cache.calls.of(args, kwargs))
 
     call = wrapper.wrap(function, cache.table, miss)
-    return _with(call, cache, refresh=refresh, invalidate=invalidate, peek=peek, explain=explain)
+    return _with(
+        call,
+        cache,
+        refresh=refresh,
+        invalidate=invalidate,
+        invalidate_tag=invalidate_tag,
+        invalidate_all=invalidate_all,
+        peek=peek,
+        explain=explain,
+    )
 
 
 def _loading(function: Callable[..., Any], one: Call) -> Callable[[], Coroutine[Any, Any, Any]]:

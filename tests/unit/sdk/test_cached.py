@@ -552,3 +552,40 @@ def test_threads_that_hit_and_invalidate_never_see_a_value_from_before() -> None
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_values_are_invalidated_together_by_tag_or_all() -> None:
+    loads: list[str] = []
+
+    @outrider.cached(ttl_s=60, namespace="tagged", tags=["shop:{shop}"])
+    def price(shop: int, name: str) -> int:
+        loads.append(f"{shop} {name}")
+        return shop
+
+    def ask() -> list[str]:
+        loads.clear()
+        for shop, name in ((1, "a"), (1, "b"), (2, "a")):
+            price(shop, name)
+        return list(loads)
+
+    assert ask() == ["1 a", "1 b", "2 a"]
+    assert ask() == []
+    price.invalidate_tag("shop:1")
+    assert ask() == ["1 a", "1 b"]
+    price.invalidate_all()
+    assert ask() == ["1 a", "1 b", "2 a"]
+
+
+def test_a_coroutine_functions_values_are_invalidated_by_tag() -> None:
+    numbers = iter(range(10))
+
+    @outrider.cached(ttl_s=60, namespace="tagged.async", tags=lambda name: [f"name:{name}"])
+    async def number(name: str) -> int:
+        return next(numbers)
+
+    async def main() -> list[int]:
+        first = [await number("a"), await number("b")]
+        await number.invalidate_tag("name:a")
+        return [*first, await number("a"), await number("b")]
+
+    assert asyncio.run(main()) == [0, 1, 2, 1]

@@ -18,7 +18,7 @@ lint: $(VENV)/.dev           ## ruff, mypy and the import contracts
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.dev          ## every benchmark, one JSON line each
-	@for file in $(filter-out %/harness.py %/record.py %/gorilla.py %/nab.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python -m benchmarks.$$(basename $$file .py) $(ARGS); done
+	@for file in $(filter-out %/harness.py %/record.py %/gorilla.py %/nab.py %/cache_policies.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python -m benchmarks.$$(basename $$file .py) $(ARGS); done
 
 docs: $(VENV)/.dev           ## write the generated pages
 	@$(BIN)/python docs/generate.py

@@ -12,14 +12,18 @@ import decimal
 import enum
 import hashlib
 import inspect
+import re
 import uuid
 from json.encoder import encode_basestring_ascii
+from string import Formatter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outrider.errors import BadArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    Template = str | Callable[..., Any]
 
 # Longer texts become a digest; a key of user input must not fill the server's memory.
 LONGEST_KEY = 120
@@ -28,30 +32,55 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 class Call(NamedTuple):
-    """One call in canonical form. ``replayable``: its arguments survive JSON unchanged."""
+    """One call in canonical form.
+
+    ``key`` names its value; ``text`` is the canonical text of its arguments, the same unless a
+    ``key=`` was given. ``replayable``: the arguments survive JSON unchanged.
+    """
 
     key: str
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     replayable: bool
+    text: str = ""
+    tags: tuple[str, ...] = ()
 
 
 class Calls:
     """Names the calls of one function.
 
+    ``key`` and each of ``tags`` are templates of the arguments, as in ``"price:{symbol}"`` or
+    ``"{user.id}"``, or functions of them. Without ``key`` all arguments together are the key.
+
     >>> def profile(user_id, lang="en"): ...
-    >>> calls = Calls(profile)
+    >>> calls = Calls(profile, tags=["user:{user_id}"])
     >>> calls.of((42,), {}).key, calls.of((), {"lang": "en", "user_id": 42}).key
     ('[42,"en"]', '[42,"en"]')
+    >>> calls.of((42,), {}).tags
+    ('user:42',)
+
+    Raises:
+        BadArgument: a template names what is no parameter.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._name = f"{function.__module__}.{function.__qualname__}"
-        self._signature = inspect.signature(function)
-        parameters = self._signature.parameters.values()
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        key: Template | None = None,
+        tags: Iterable[Template] | Callable[..., Iterable[str]] = (),
+    ) -> None:
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        self.signature = inspect.signature(function)
+        parameters = self.signature.parameters.values()
         plain = all(parameter.kind in _POSITIONAL for parameter in parameters)
         # A call with exactly so many positional arguments needs no binding (2 us saved).
         self._complete = len(parameters) if plain else -1
+        self._key = None if key is None else self._template("key", key)
+        if isinstance(tags, str):
+            raise BadArgument(f'tags = {tags!r} must be a list, such as ["{tags}"].')
+        self._all_tags = tags if callable(tags) else None
+        self._tags = () if callable(tags) else tuple(self._template("tags", tag) for tag in tags)
 
     def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
         """Return a call's canonical form.
@@ -61,17 +90,83 @@ class Calls:
             BadArgument: an argument is of a type that names no key.
         """
         if kwargs or len(args) != self._complete:
-            bound = self._signature.bind(*args, **kwargs)
+            bound = self.signature.bind(*args, **kwargs)
             bound.apply_defaults()
             args, kwargs = bound.args, bound.kwargs
+        return self.bound(args, kwargs)
+
+    def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+        """Return the canonical form of a call that has all its arguments, defaults too."""
+        tags = self._tags_of(args, kwargs)
+        if self._key is not None:
+            return self._keyed(args, kwargs, tags)
         try:
-            return canonical(args, kwargs)
+            call = canonical(args, kwargs)
         except _NoKeyError as error:
-            raise BadArgument(
-                f"{self._name} was called with a {error.args[0]}, which names no cache key; pass "
-                "numbers, text, bytes, dates, enums, UUIDs, lists or dicts with text keys"
-                " (cache a function rather than a method), or leave @outrider.cached off."
-            ) from None
+            raise BadArgument(self._refusal(error.args[0], args, kwargs)) from None
+        return call._replace(tags=tags) if tags else call
+
+    def _keyed(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], tags: tuple[str, ...]
+    ) -> Call:
+        assert self._key is not None
+        found = self._key(args, kwargs)
+        if isinstance(found, str):
+            key = _shortened(found)
+        else:
+            try:
+                key = canonical((found,), {}).key
+            except _NoKeyError as error:
+                raise BadArgument(
+                    f"key= of {self.name} returned a {error.args[0]}; return text, or a list or "
+                    "tuple of numbers, text, bytes, dates, enums or UUIDs."
+                ) from None
+        try:
+            plain = canonical(args, kwargs)
+        except _NoKeyError:  # it is what key= is for
+            return Call(key, args, kwargs, replayable=False, tags=tags)
+        return Call(key, args, kwargs, plain.replayable, plain.text, tags)
+
+    def _tags_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
+        if self._all_tags is not None:
+            return tuple(self._all_tags(*args, **kwargs))
+        return tuple(str(tag(args, kwargs)) for tag in self._tags)
+
+    def _template(self, what: str, template: Template) -> Callable[[Any, Any], Any]:
+        if callable(template):
+            return lambda args, kwargs: template(*args, **kwargs)
+        names = list(self.signature.parameters)
+        for _, field, _, _ in Formatter().parse(template):
+            named = None if field is None else re.split(r"[.\[]", field, maxsplit=1)[0]
+            if named is not None and named not in names:
+                raise BadArgument(
+                    f"{what} = {template!r} of {self.name} names {named!r}, which is no parameter; "
+                    f"use {', '.join(f'{{{name}}}' for name in names) or 'none'}."
+                )
+        if not names:
+            return lambda _args, _kwargs: template.format()
+        signature = self.signature
+
+        def fill(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+            return template.format(**signature.bind(*args, **kwargs).arguments)
+
+        return fill
+
+    def _refusal(self, kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        """Say which argument can't be part of a key, and what to do."""
+        culprit = ""
+        for name, value in self.signature.bind(*args, **kwargs).arguments.items():
+            culprit = name
+            try:
+                canonical((value,), {})
+            except _NoKeyError:
+                break
+        return (
+            f"argument {culprit!r} of {self.name} is a {kind}, which names no cache key; pass "
+            "numbers, text, bytes, dates, enums, UUIDs, lists or dicts with text keys, or say what "
+            f'identifies the call, as in key="{{{culprit}.id}}". (Rather cache a function than a '
+            "method.)"
+        )
 
 
 class _NoKeyError(Exception):
@@ -87,9 +182,14 @@ def canonical(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
         named: list[str] = []
         replayable &= _write(dict(kwargs), named)
         text += named[0]
-    if len(text) > LONGEST_KEY:
-        text = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    return Call(text, args, kwargs, replayable)
+    text = _shortened(text)
+    return Call(text, args, kwargs, replayable, text)
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= LONGEST_KEY:
+        return text
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 def _write(value: Any, parts: list[str]) -> bool:

@@ -2,12 +2,21 @@
 
 | key | holds |
 |---|---|
-| ``or:cache:v:{namespace}:{key}`` | a cached value: msgpack, see ``outrider.cache.codec`` |
+| ``or:cache:v:{namespace}{generation}:{key}`` | a cached value (see ``outrider.cache.codec``) |
+| ``or:cache:l:{namespace}{generation}:{key}`` | who loads it now: a fencing token, for seconds |
+| ``or:cache:t:{namespace}:{tag}`` | sorted set: key that bears the tag -> until when at most |
+| ``or:cache:state:{namespace}`` | hash: epoch, invalidations, newest token, versions |
+| ``or:cache:s:{writer}`` | a value on its way to its key, within one transaction |
+| ``or:cache:i:{namespace}`` | channel: what was invalidated |
+| ``or:cache:w:{namespace}`` | channel: what was written, for those who may not track keys |
 | ``or:cache:namespaces`` | sorted set: namespace -> time of its last use |
 | ``or:cache:use:{namespace}`` | hash: key -> msgpack of its use, see ``outrider.cache.usage`` |
 | ``or:cache:warmed:{namespace}`` | hash: key warmed and not yet used -> when it was warmed |
 | ``or:cache:tally:{namespace}:{hour}`` | hash: loads, warmed, warmed_hits of one hour |
 | ``or:cache:planned`` | when warming was planned last |
+
+The generation is empty until a namespace is flushed or its loader has a version; then it is
+``@{epoch}.{version}``. What an older one left is asked for by nobody, and expires by itself.
 """
 
 from __future__ import annotations
@@ -15,11 +24,43 @@ from __future__ import annotations
 NAMESPACES = "or:cache:namespaces"
 PLANNED = "or:cache:planned"
 HOUR_S = 3600
+VALUES = "or:cache:v:"
+INVALIDATED = "or:cache:i:"
+WRITTEN = "or:cache:w:"
 
 
-def value(namespace: str, key: str) -> str:
+def generation(epoch: str, version: str) -> str:
+    """Return what sets a generation of values apart from the others of its namespace.
+
+    >>> generation("", ""), generation("17", "b")
+    ('', '@17.b')
+    """
+    return f"@{epoch}.{version}" if epoch or version else ""
+
+
+def value(namespace: str, key: str, generation: str = "") -> str:
     """Return the key of a cached value."""
-    return f"or:cache:v:{namespace}:{key}"
+    return f"{VALUES}{namespace}{generation}:{key}"
+
+
+def lease(namespace: str, key: str, generation: str = "") -> str:
+    """Return the key of who loads a value now."""
+    return f"or:cache:l:{namespace}{generation}:{key}"
+
+
+def state(namespace: str) -> str:
+    """Return the key of a namespace's epoch and counters."""
+    return f"or:cache:state:{namespace}"
+
+
+def tag(namespace: str, name: str) -> str:
+    """Return the key of those that bear a tag."""
+    return f"or:cache:t:{namespace}:{name}"
+
+
+def staging(writer: str) -> str:
+    """Return the key through which a process hands over what it writes."""
+    return f"or:cache:s:{writer}"
 
 
 def usage(namespace: str) -> str:

@@ -73,13 +73,13 @@ class NamespaceUse:
         self._loads = 0
         self._warmed_hits: dict[str, None] = {}
 
-    def touch(self, call: Call, now_s: float) -> None:
-        """Note a use."""
+    def touch(self, call: Call, now_s: float, count: int = 1) -> None:
+        """Note a use, or several of the last second."""
         seen = self._seen.get(call.key) or self._entry(call.key)
         if seen is None:
             return
         seen.call = seen.call or call
-        seen.count += 1
+        seen.count += count
         seen.last_s = now_s
         visits = seen.visits
         if (not visits or now_s - visits[-1] >= self._visit_s) and len(visits) < _MOST_VISITS:
@@ -247,7 +247,7 @@ def merge(known: Use | None, use: NamespaceUse, seen: _Seen) -> Use:
     args, kwargs = before.args, before.kwargs
     if call is not None:
         # A list that its owner changed after the call is no longer what the key stands for.
-        repeatable = call.replayable and canonical(call.args, call.kwargs).key == call.key
+        repeatable = call.replayable and canonical(call.args, call.kwargs).key == call.text
         args = list(call.args) if repeatable else None
         kwargs = dict(call.kwargs) if repeatable else {}
     return Use(

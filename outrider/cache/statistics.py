@@ -19,6 +19,9 @@ class Statistics:
     errors: int = 0  # loads that raised
     unreadable: int = 0  # values in Redis that could not be decoded; loaded anew
     fallbacks: int = 0  # misses that Redis was not, or could not be, asked about
+    stale_hits: int = 0  # calls served with a value past its time to live, while it was loaded anew
+    refreshes: int = 0  # loads beside a value that was still served
+    fenced: int = 0  # loads whose value was not kept: invalidated, or newer elsewhere, meanwhile
     unsent_writes: int = 0
     unsent_invalidations: int = 0
 

@@ -129,6 +129,7 @@ def zipf(keys: int, calls: int) -> list[int]:
 
 def _remove(env: Env, namespace: str) -> int:
     """Delete the namespace's values. Return how many keys are there after it."""
+    env.redis.delete(keys.state(namespace))
     pattern = keys.value(namespace, "*")
     found = list(env.redis.scan_iter(match=pattern, count=1000))
     for start in range(0, len(found), 1000):

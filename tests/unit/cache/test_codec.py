@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import random
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +81,40 @@ def test_a_damaged_message_is_named_as_such(message: bytes) -> None:
 
 
 def test_a_message_of_another_version_is_not_read() -> None:
-    message = msgspec.msgpack.encode(Entry(99, False, 1.0, None, "value"))
+    message = msgspec.msgpack.encode(Entry(99, "", False, 1.0, None, "value"))
     with pytest.raises(StoreError, match="version"):
         Codec("f").decode(message)
+
+
+def test_long_values_are_compressed_where_it_pays() -> None:
+    codec = Codec("f")
+    text, noise = "outrider " * 1000, random.Random(1).randbytes(5000)
+    message = codec.encode(text, expires_s=1.0)
+    assert len(message) < 500
+    assert codec.decode(message).value == text
+    message = codec.encode(noise, expires_s=1.0)
+    assert 5000 < len(message) < 5100
+    assert codec.decode(message).value == noise
+
+
+def test_a_compressed_message_that_is_cut_or_claims_too_much_is_unreadable() -> None:
+    import zstandard
+
+    codec = Codec("f")
+    message = codec.encode("outrider " * 1000, expires_s=1.0)
+    bomb = zstandard.ZstdCompressor().compress(b"\0" * (257 * 2**20))
+    for damaged in (message[:20], message[:-3], message[:4], bomb):
+        with pytest.raises(StoreError, match="f"):
+            codec.decode(damaged)
+
+
+def test_the_values_of_another_loader_version_are_not_read() -> None:
+    message = Codec("f", loader_version="1").encode("value", expires_s=1.0)
+    assert Codec("f", loader_version="1").decode(message).value == "value"
+    with pytest.raises(StoreError, match="another version"):
+        Codec("f", loader_version="2").decode(message)
+
+
+def test_a_message_of_the_first_format_is_not_read() -> None:
+    with pytest.raises(StoreError, match="f"):
+        Codec("f").decode(msgspec.msgpack.encode([1, False, 1.0, None, "value"]))

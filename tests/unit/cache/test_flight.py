@@ -91,10 +91,10 @@ def test_who_comes_after_a_forget_does_not_join_the_old_load() -> None:
     flights = Flights()
 
     def load(flight: Flight) -> str:
-        assert not flight.is_void()
-        flights.forget("k")
-        assert flight.is_void()
-        return flights.run("k", lambda newer: f"void: {newer.is_void()}", joined=nothing)
+        before = flight.is_void
+        flights.forget("k", nothing)
+        assert (before, flight.is_void) == (False, True)
+        return flights.run("k", lambda newer: f"void: {newer.is_void}", joined=nothing)
 
     assert flights.run("k", load, joined=nothing) == "void: False"
 
@@ -188,3 +188,28 @@ def test_an_async_exception_is_raised_to_the_caller() -> None:
 
     with pytest.raises(LookupError, match="gone"):
         asyncio.run(flights.run_async("k", load, joined=nothing))
+
+
+def test_what_a_void_flight_loaded_is_not_kept_unless_it_looks_anew() -> None:
+    flights, kept = Flights(), []
+
+    def load(flight: Flight) -> None:
+        assert flights.keep(flight, lambda: kept.append("before"))
+        flights.forget("k", lambda: kept.append("forgotten"))
+        assert not flights.keep(flight, lambda: kept.append("void"))
+        flights.renew("k", flight)
+        assert flights.keep(flight, lambda: kept.append("anew"))
+
+    flights.run("k", load, joined=nothing)
+    assert kept == ["before", "forgotten", "anew"]
+    assert "k" not in flights
+
+
+def test_forgetting_all_makes_every_flight_void() -> None:
+    flights = Flights()
+
+    def load(flight: Flight) -> bool:
+        flights.forget_all(nothing)
+        return flight.is_void
+
+    assert flights.run("k", load, joined=nothing)

@@ -10,7 +10,7 @@ from outrider.store import address
 from outrider.supervisor import spec as specs
 from outrider.supervisor import statsd
 from outrider.supervisor.supervisor import Supervisor
-from outrider.workers.stack import base_folder, bot_environment, pool_sizes
+from outrider.workers.stack import base_folder, bot_environment, pipes_of, pool_sizes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +36,7 @@ async def run(settings: Settings, *, config: Path | None, progress: Progress) ->
             bot, settings, base=base, env_of=env_of, count=count
         ),
         statsd=statsd.of_settings(settings.statsd),
+        pipes=pipes_of(settings),
     )
 
     def env_of(bot: str) -> dict[str, str]:
@@ -46,12 +47,13 @@ async def run(settings: Settings, *, config: Path | None, progress: Progress) ->
 
     await supervisor.open()
     ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     bots = specs.of_fleet(settings, base=base, env_of=env_of)
-    for bot in bots:
-        supervisor.add(bot)
-        progress(bot.name, "started", "")
+    supervisor.declare(bots)
+    for process in supervisor.everybody():
+        progress(process.spec.name, "adopted" if process.pid else "started", "")
+    await supervisor.settle_left()
     supervisor.start_in_order(bots)
     await ended.wait()
     await supervisor.stop()

@@ -13,8 +13,9 @@ import os
 import secrets
 import sys
 import time
+import urllib.parse
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -84,6 +85,7 @@ class Stack:
             logs_dir=settings.data_dir.resolve() / "logs",
             scale_to=self._scaled,
             statsd=statsd.of_settings(settings.statsd),
+            pipes=pipes_of(settings),
         )
         self._watching: asyncio.Task[None] | None = None
 
@@ -99,13 +101,19 @@ class Stack:
             await asyncio.to_thread(connection.check, given.get_secret_value())
         self._pool_sizes = await asyncio.to_thread(pool_sizes, self.settings)
         await self.supervisor.open()
+        kept = self._kept_addresses()
         if given is not None:
             redis_url = given.get_secret_value()
         else:
-            embedded, server = valkey.prepare(self.settings.data_dir)
+            port = urllib.parse.urlsplit(kept.redis_url).port if kept else None
+            embedded, server = valkey.prepare(self.settings.data_dir, port=port)
             redis_url = embedded.url
             self._stack.append(server)
-        self.addresses = self._choose_addresses(redis_url)
+        self.addresses = (
+            replace(kept, redis_url=redis_url, supervisor_pid=os.getpid(), started_s=time.time())
+            if kept
+            else self._choose_addresses(redis_url)
+        )
         self._stack += self._parts(self.addresses)
         self._write_addresses()
 
@@ -128,10 +136,14 @@ class Stack:
             progress(part.name, "ready", f"{process.start_s:.1f} s" if process.start_s else "")
         self._watching = asyncio.ensure_future(self._watch())
         bots = specs.of_fleet(self.settings, base=self._base, env_of=self._bot_env)
-        for bot in bots:
-            self.supervisor.add(bot)
+        self.supervisor.declare(bots)
+        await self.supervisor.settle_left()
         self.supervisor.start_in_order(bots)
         for bot in bots:
+            if bot.foreign:
+                seen = self.supervisor.foreign[bot.name]
+                progress(bot.name, "found" if seen.pid else "not found", seen.reason)
+                continue
             process = self.supervisor.processes[bot.name]
             state = await self._settled(process)
             took = f"{process.start_s:.1f} s" if process.start_s else process.reason
@@ -186,6 +198,15 @@ class Stack:
             supervisor_pid=os.getpid(),
             started_s=time.time(),
         )
+
+    def _kept_addresses(self) -> Addresses | None:
+        """Return where a stack listens whose supervisor was killed; None when none of it runs."""
+        if not any(record.pid for record in self.supervisor.left.values()):
+            return None
+        with suppress(OSError, ValueError, TypeError):
+            path = address.stack_file(self.settings)
+            return Addresses(**json.loads(path.read_text(encoding="utf-8")))
+        return None
 
     def _credentials(self) -> dict[str, str]:
         path = self.settings.data_dir.resolve() / "credentials.json"
@@ -292,6 +313,17 @@ class Stack:
     def _ready_for(self, name: str) -> float:
         process = self.supervisor.processes[name]
         return time.time() - process.since_s if process.state == "ready" else 0.0
+
+
+def pipes_of(settings: Settings) -> logs.Pipes:
+    """Return the pipes of captured output, as the settings have them."""
+    return logs.Pipes(
+        settings.run_dir(),
+        settings.data_dir.resolve() / "logs",
+        most_bytes=settings.logs.size,
+        kept=settings.logs.keep,
+        rate=settings.logs.rate,
+    )
 
 
 def base_folder(config: Path | None) -> Path:

@@ -156,14 +156,18 @@ def test_a_diagnosis_holds_state_output_and_events(run: Run) -> None:
         code = "for n in range(30): print('line', n)\nimport sys; sys.exit(3)"
         never = RestartPolicy("never")
         fleet.start(fleet.spec("a", python(code), restart=never, readiness="sdk"))
-        await fleet.ends("a")
+        await fleet.until(lambda: "crash report" in [what for _, what, _ in fleet.events("a")])
         (found,) = (await fleet.order("diagnose", bot="a"))["result"]
 
         assert (found["state"], found["reason"], found["frame"]) == (
             "stopped", "exited with code 3", None,
         )  # fmt: skip
         assert found["log"] == [f"line {number}" for number in range(10, 30)]
-        assert [event["what"] for event in found["events"]] == ["starting", "stopped"]
+        assert [event["what"] for event in found["events"]] == [
+            "starting", "stopped", "crash report",
+        ]  # fmt: skip
+        (report,) = found["crash_reports"]
+        assert (report["code"], report["crashes"], report["log"]) == (3, 1, found["log"])
 
     run(test)
 

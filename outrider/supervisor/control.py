@@ -78,12 +78,12 @@ async def serve(
             contextlib.suppress(ConnectionError, asyncio.LimitOverrunError, ValueError),
         ):
             peer = peer_of(writer.get_extra_info("socket"))
-            if peer.uid not in (0, os.geteuid()):
+            if peer.uid not in (0, _owner()):
                 refused(peer)
                 answer = _refusal(
                     errors.BadArgument(
                         f"user {peer.uid} may give no orders here; run it as the owner of the"
-                        f" supervisor (user {os.geteuid()}) or as root."
+                        f" supervisor (user {_owner()}) or as root."
                     )
                 )
                 writer.write(json.dumps(answer).encode() + b"\n")
@@ -104,6 +104,10 @@ def peer_of(connection: socket.socket) -> Peer:
     said = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size)
     pid, uid, _ = form.unpack(said)
     return Peer(pid, uid)
+
+
+def _owner() -> int:
+    return os.geteuid()
 
 
 async def _answer(handle: Handler, line: bytes, peer: Peer) -> dict[str, Any]:

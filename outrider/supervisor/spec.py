@@ -141,7 +141,7 @@ def _readiness(bot: BotSettings) -> Readiness:
 def _liveness(bot: BotSettings, probe: Callable[[], str] | None) -> Liveness | None:
     """Return what a bot must do to be taken for alive; None for one that nothing is known of."""
     said = bot.liveness
-    heartbeat_s = said.heartbeat_s if _readiness(bot) == "sdk" else None
+    heartbeat_s = (said.heartbeat_s or None) if _readiness(bot) == "sdk" else None
     if heartbeat_s is None and said.loop_lag_s is None and probe is None:
         return None
-    return Liveness(heartbeat_s or None, said.loop_lag_s, probe, said.probe_every_s, said.failures)
+    return Liveness(heartbeat_s, said.loop_lag_s, probe, said.probe_every_s, said.failures)

@@ -8,6 +8,7 @@ import os
 import signal
 import stat
 import time
+from functools import partial
 from typing import IO, TYPE_CHECKING
 
 import pytest
@@ -97,9 +98,9 @@ def test_what_was_written_before_the_end_is_kept(opened: Opened) -> None:
 
 def test_a_large_log_is_turned_at_the_end_of_a_line_and_older_ones_move_on(opened: Opened) -> None:
     logged = opened(most_bytes=1000, kept=2)
-    for letter in b"abcdef":
-        logged.write((bytes([letter]) * 99 + b"\n") * 8)
-        until(lambda letter=letter: logged.kept().endswith(bytes([letter]) * 99 + b"\n"))
+    for letter in (b"a", b"b", b"c", b"d", b"e", b"f"):
+        logged.write((letter * 99 + b"\n") * 8)
+        until(partial(_ends, logged, letter * 99 + b"\n"))
 
     names = sorted(path.name for path in logged.log.parent.glob("canary.lo*[0-9g]"))
     assert names == ["canary.log", "canary.log.1", "canary.log.2"]
@@ -107,6 +108,10 @@ def test_a_large_log_is_turned_at_the_end_of_a_line_and_older_ones_move_on(opene
         assert 0 < len(logged.kept(number)) <= 1000
         assert logged.kept(number).endswith(b"\n")
     assert stat.S_IMODE(logged.log.with_name("canary.log.1").stat().st_mode) == 0o600
+
+
+def _ends(logged: Logged, line: bytes) -> bool:
+    return logged.kept().endswith(line)
 
 
 def test_without_older_files_a_full_log_begins_anew(opened: Opened) -> None:
@@ -140,10 +145,11 @@ def test_a_flood_is_held_back_and_the_disk_it_takes_is_bounded(opened: Opened) -
     assert on_disk <= 2 * 100_000 + 2 * keeper.CHUNK_BYTES + 10_000
 
 
-def flood(descriptor: int) -> None:
+def flood(descriptor: int) -> bool:
     with contextlib.suppress(BlockingIOError):
         for _ in range(64):
             os.write(descriptor, b"x" * 65_536)
+    return False
 
 
 def test_while_one_floods_another_is_written(opened: Opened) -> None:

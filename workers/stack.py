@@ -128,6 +128,7 @@ class Stack:
             process = self.supervisor.add(part)
             progress(part.name, "starting", "")
             if not await self._ready(process):
+                await self.supervisor.drained(part.name)
                 log = logs.path_of(self.supervisor.logs_dir, part.name)
                 last = "\n  ".join(logs.tail(log, 5))
                 raise StackFailed(

@@ -299,6 +299,13 @@ class Supervisor:
         if waiting := self._waiting.pop(name, None):
             waiting.cancel()
 
+    async def drained(self, name: str) -> None:
+        """Wait, for a second at most, until what a process wrote is in its file."""
+        for _ in range(100):
+            await asyncio.sleep(_DRAINED_WITHIN_S / 100)
+            if not self.pipes.unread(name):
+                return
+
     async def _report(
         self, process: Supervised, report: crashes.Report, path: Path, stop: int
     ) -> None:
@@ -323,7 +330,9 @@ class Supervisor:
         for needed in process.spec.needs:
             for other in [p for p in self.everybody() if needed in (p.spec.name, p.spec.bot)]:
                 while other.state != "ready":
+                    process.reason = f"waits for {other.spec.name}, which is {other.state}"
                     await other.changed.wait()
+        process.reason = ""
         process.start()
 
     async def _keep_logs(self, keeper: tuple[int, int]) -> None:

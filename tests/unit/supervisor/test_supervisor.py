@@ -51,6 +51,8 @@ def test_every_instance_of_what_is_needed_must_be_ready(run: Run) -> None:
         )
         await fleet.becomes("ready", "market")
         assert fleet.state("canary") == "stopped"
+        await fleet.until(lambda: fleet.state("market-2") == "starting")
+        await fleet.until(lambda: fleet.reason("canary") == "waits for market-2, which is starting")
 
         await fleet.supervisor.processes["market-2"].stop()
         assert fleet.state("canary") == "stopped"

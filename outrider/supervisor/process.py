@@ -219,8 +219,8 @@ class Supervised:
         self._digest, fresh = record.digest, self._digest
         self._house.family.adopted.add(record.pid)
         self._begin(Run(record.pid, pidfd, record.born, f"adopted ({record.how})", began_s))
-        if record.state == "ready":
-            self._enter("ready", "")
+        self.state = "ready" if record.state == "ready" else "starting"
+        self.reason, self.since_s = record.reason, record.since_s
         older = record.digest != fresh
         self._house.told(
             self.spec.name, "adopted",
@@ -278,12 +278,12 @@ class Supervised:
             Run(launched.pid, launched.pidfd, kin.born if kin else 0, launched.how,
                 time.monotonic())
         )  # fmt: skip
+        self._enter("starting", self.reason)
 
     def _begin(self, run: Run) -> None:
         self.run = run
         self._house.family.take(run.pid, self.spec.name)
         self._ended.clear()
-        self._enter("starting", self.reason)
         self._soon(self._watch(run))
         self._soon(self._await_ready(run))
 

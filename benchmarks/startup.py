@@ -30,10 +30,11 @@ from typing import TYPE_CHECKING, Any, Self
 import psutil
 
 from benchmarks import harness, managers
+from outrider.supervisor import logs
 from outrider.supervisor.launch import SpawnLauncher
 from outrider.supervisor.spec import ProcessSpec, RestartPolicy
 from outrider.supervisor.supervisor import Supervisor
-from outrider.supervisor.zygote.launcher import ZygoteLauncher
+from outrider.supervisor.zygote.launcher import LOG, ZygoteLauncher
 
 if TYPE_CHECKING:
     from outrider.supervisor.process import Supervised
@@ -196,11 +197,14 @@ class Fleet:
 
     def __init__(self, folder: Path, *, zygote: bool) -> None:
         self.bots = folder / "bots"
-        logs = folder / "logs"
         self.launcher = (
-            ZygoteLauncher(SpawnLauncher(), logs_dir=logs) if zygote else SpawnLauncher()
+            ZygoteLauncher(SpawnLauncher(), open_log=lambda: logs.open_file(folder / "logs", LOG))
+            if zygote
+            else SpawnLauncher()
         )
-        self.supervisor = Supervisor(run_dir=folder / "run", logs_dir=logs, launcher=self.launcher)
+        self.supervisor = Supervisor(
+            run_dir=folder / "run", logs_dir=folder / "logs", launcher=self.launcher
+        )
         self._zygote = zygote
 
     async def __aenter__(self) -> Self:

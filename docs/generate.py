@@ -109,11 +109,18 @@ EXAMPLES: dict[str, Any] = {
     "bots.canary.cwd": "canary",
     "bots.canary.env": {"LANG": "C.UTF-8"},
     "bots.canary.readiness": "sdk",
+    "bots.canary.foreign.pattern": "node canary.js",
+    "bots.canary.probe.http": "http://127.0.0.1:8080/health",
+    "bots.canary.liveness.loop_lag_s": "30s",
+    "logs.size": "10MiB",
+    "logs.rate": "8MiB",
     "bots.canary.ready_timeout_s": "30s",
     "bots.canary.grace_s": "10s",
     "bots.canary.needs": ["ledger"],
     "bots.canary.limits.memory": "300MiB",
     "bots.canary.limits.cpu": 0.5,
+    "bots.canary.limits.memory_soft": "250MiB",
+    "bots.canary.limits.cpu_hard": 1.5,
     "celery.name": "shop",
     "celery.broker": "redis://:PASSWORD@broker.internal:6379/0",
     "celery.queues": ["payments", "mail"],
@@ -122,7 +129,13 @@ EXAMPLES: dict[str, Any] = {
     "alert.when": "bot.*.db.pool.used_ratio > 0.9 for 30s clear 0.7",
 }
 # Only one of the two may be given; the other is shown as a comment.
-_COMMENTED = {"bots.canary.command": ["python", "-m", "mybots.canary"]}
+# One of several ways stands; the others are shown as comments.
+_COMMENTED = {
+    "bots.canary.command": ["python", "-m", "mybots.canary"],
+    "bots.canary.foreign.pid_file": "/run/canary.pid",
+    "bots.canary.foreign.cgroup": "/system.slice/canary.service",
+    "bots.canary.probe.tcp": "127.0.0.1:8080",
+}
 _PLAIN = {
     bool: "true or false", int: "whole number", float: "number", str: "text",
     SecretStr: "text, secret", Path: "path",

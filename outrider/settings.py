@@ -77,6 +77,9 @@ class Restart(_Table):
         min_length=1,
         description="seconds to wait before the 1st, 2nd, ... restart in a row; the last repeats",
     )
+    jitter: float = Field(
+        0.2, ge=0, le=1, description="each wait is longer or shorter by up to this share of it"
+    )
     intensity: str = Field(
         "5/60s", description="more restarts than this in the window, and the bot is failed"
     )
@@ -101,9 +104,86 @@ class Limits(_Table):
     memory: Bytes | None = Field(
         None, ge=1 << 20, description="resident memory; above it the bot is restarted gracefully"
     )
+    memory_soft: Bytes | None = Field(
+        None, ge=1 << 20, description="resident memory; above it for 30 s an alert is raised"
+    )
     cpu: float | None = Field(
         None, gt=0, description="cores; above it for a minute an alert is raised"
     )
+    cpu_hard: float | None = Field(
+        None, gt=0, description="cores; above it for a minute the bot is restarted gracefully"
+    )
+    processes: int | None = Field(
+        512, ge=1, description="processes of its tree; above it the whole tree is ended"
+    )
+
+    @model_validator(mode="after")
+    def _soft_below_hard(self) -> Limits:
+        for soft, hard in (("memory_soft", "memory"), ("cpu", "cpu_hard")):
+            low, high = getattr(self, soft), getattr(self, hard)
+            if low is not None and high is not None and low >= high:
+                raise ValueError(
+                    f"{soft} must be less than {hard}: it warns before the bot is restarted."
+                )
+        return self
+
+
+class ProbeSettings(_Table):
+    """How a bot is asked whether it works: one of the two."""
+
+    http: str | None = Field(
+        None, pattern=r"^https?://", description="an address that must answer with 200 to 399"
+    )
+    tcp: str | None = Field(
+        None, pattern=r"^.+:\d+$", description="host:port that must take a connection"
+    )
+    timeout_s: Seconds = Field(2.0, gt=0, le=60, description="no answer by then is a failure")
+
+    @model_validator(mode="after")
+    def _one_way_to_ask(self) -> ProbeSettings:
+        if (self.http is None) == (self.tcp is None):
+            raise ValueError('give either http = "http://..." or tcp = "host:port".')
+        return self
+
+
+class LivenessSettings(_Table):
+    """What makes a bot that was ready count as hanging; it is then restarted."""
+
+    heartbeat_s: Seconds | None = Field(
+        60.0, ge=0, description="nothing heard from its SDK for so long; 0 never"
+    )
+    loop_lag_s: Seconds | None = Field(
+        None, gt=0, description="its event loop is blocked for so long; not looked at by default"
+    )
+    probe_every_s: Seconds = Field(10.0, ge=0.1, description="seconds between two probes")
+    failures: int = Field(3, ge=1, description="probes in a row that must fail")
+
+
+class Foreign(_Table):
+    """A process that somebody else starts and stops; it is measured and never touched."""
+
+    pid_file: Path | None = Field(None, description="file that holds its pid")
+    pattern: str | None = Field(
+        None, min_length=3, description="regular expression on its command line; oldest match"
+    )
+    cgroup: str | None = Field(
+        None, min_length=2, description="its control group, such as /system.slice/x.service"
+    )
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"it is no regular expression: {error}.") from None
+        return pattern
+
+    @model_validator(mode="after")
+    def _one_way_to_find(self) -> Foreign:
+        if sum(way is not None for way in (self.pid_file, self.pattern, self.cgroup)) != 1:
+            raise ValueError("give one of pid_file, pattern and cgroup.")
+        return self
 
 
 class BotSettings(_Table):
@@ -130,13 +210,24 @@ class BotSettings(_Table):
     instances: int = Field(1, ge=0, le=1000, description="how many processes of it to run")
     cwd: Path | None = Field(None, description="working folder; the settings file's by default")
     env: dict[str, str] = Field(default_factory=dict, description="added to the environment")
-    readiness: Literal["sdk", "alive"] | None = Field(
-        None,
-        description="ready when bot.ready() is called (sdk), or when alive for one second (alive);"
-        " sdk for an entry, alive for a command",
+    foreign: Foreign | None = Field(
+        None, description="how to find a process that somebody else runs, in place of entry"
     )
+    readiness: Literal["sdk", "alive", "probe"] | None = Field(
+        None,
+        description="ready when bot.ready() is called (sdk), when alive for one second (alive), or"
+        " when its probe answers (probe); by default probe where one is given, else sdk for an"
+        " entry and alive for a command",
+    )
+    probe: ProbeSettings | None = Field(None, description="asked for readiness and for liveness")
+    liveness: LivenessSettings = Field(default_factory=LivenessSettings)
     ready_timeout_s: Seconds = Field(30.0, gt=0, description="not ready by then: restarted")
-    grace_s: Seconds = Field(10.0, ge=0, description="between SIGTERM and SIGKILL when stopping")
+    stop_signal: Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"] = Field(
+        "SIGTERM", description="asks it to end"
+    )
+    grace_s: Seconds = Field(
+        10.0, ge=0, description="between that signal and SIGKILL for its whole tree"
+    )
     needs: tuple[str, ...] = Field((), description="bots that must be ready before this one starts")
     restart: Restart = Field(default_factory=Restart)
     limits: Limits = Field(default_factory=Limits)
@@ -149,10 +240,12 @@ class BotSettings(_Table):
 
     @model_validator(mode="after")
     def _one_way_to_start(self) -> BotSettings:
-        if (self.entry is None) == (self.command is None):
+        if sum(way is not None for way in (self.entry, self.command, self.foreign)) != 1:
             raise ValueError(
                 'give either entry = "module:function" or command = ["program", "argument"].'
             )
+        if self.readiness == "probe" and self.probe is None:
+            raise ValueError('readiness = "probe" needs a probe = { http = "..." } to ask.')
         return self
 
 
@@ -289,6 +382,18 @@ class StatsdSettings(_Table):
     port: int = Field(8125, ge=1, le=65535, description="UDP port to listen on")
 
 
+class LogSettings(_Table):
+    """The captured output of each process: ``[logs]``."""
+
+    size: Bytes = Field(
+        10 << 20, ge=1 << 16, description="a log that grew larger is turned to a new file"
+    )
+    keep: int = Field(3, ge=0, le=100, description="older files that are kept")
+    rate: Bytes = Field(
+        8 << 20, ge=1 << 12, description="bytes a second a process may write before it must wait"
+    )
+
+
 class RedisSettings(_Table):
     """Another Redis or Valkey that bots use, to be watched: ``[[redis]]``."""
 
@@ -404,6 +509,7 @@ class Settings(BaseSettings):
         (), description="Prometheus endpoints that are scraped"
     )
     statsd: StatsdSettings = Field(default_factory=StatsdSettings)
+    logs: LogSettings = Field(default_factory=LogSettings)
     redis: tuple[RedisSettings, ...] = Field((), description="other Redis servers to watch")
     schedule: dict[str, EntrySettings] = Field(
         default_factory=dict, description="changes to beat's table, by entry name"

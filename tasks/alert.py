@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, cast
 
 from celery import shared_task
 
 from outrider.alerts import defaults, journal, rules, state, ways
 from outrider.clock import tick_start
 from outrider.errors import DeliveryError
-from outrider.store import rows
+from outrider.store import keys, rows
+from outrider.supervisor import crashes
 from outrider.tasks import context
 from outrider.tasks.base import OutriderTask
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 # An outage of a channel longer than this ends in "gave up", which the notification log shows.
 GIVE_UP_AFTER_S = 86_400.0
+# An alert on a bot is told with the report of its last crash when that is not older.
+CRASH_FRESH_S = 900.0
 RETRY_S = (1, 2, 5, 15, 30)
 
 
@@ -121,13 +125,27 @@ def _deliver(ctx: Context, channel: Channel, change: dict[str, Any]) -> bool:
     """Deliver once and note the result. Return False when another try may help."""
     now_s = ctx.clock.now()
     try:
-        result, done = channel.deliver(change), True
+        result, done = channel.deliver(_with_crash(ctx, change)), True
     except DeliveryError as error:
         too_old = now_s - change["at_s"] > GIVE_UP_AFTER_S
         done = error.permanent or too_old
         result = f"gave up: {error}" if done else f"failed: {error}"
     journal.told(ctx.redis, change, channel.name, result=result, done=done, at_s=now_s)
     return done
+
+
+def _with_crash(ctx: Context, change: dict[str, Any]) -> dict[str, Any]:
+    """Return a change with the report of the crash that it may be about, as far as one is known."""
+    kind, _, rest = change["instance"].partition(".")
+    if kind != "bot" or change["to"] != "firing":
+        return change
+    stored = cast(
+        "bytes | None", ctx.redis.hget(keys.crashes(change["host"]), rest.partition(".")[0])
+    )
+    report = json.loads(stored) if stored else None
+    if report is None or change["at_s"] - report["at_s"] > CRASH_FRESH_S:
+        return change
+    return {**change, "crash": report | {"summary": crashes.summary(report)}}
 
 
 def _increase(

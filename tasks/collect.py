@@ -26,6 +26,7 @@ HOST_SILENT_AFTER_S = 15.0
 HOST_FORGOTTEN_AFTER_S = 86_400.0
 FRAME_STALE_AFTER_S = 60.0
 _ACTIONS_KEPT = 1000
+_CRASHES_KEPT_S = 7 * 86_400
 
 
 @shared_task(name="outrider.collect.fleet", base=OutriderTask, time_limit=30)
@@ -152,9 +153,13 @@ def _keep_events(ctx: Context, snapshot: dict[str, Any]) -> None:
     with ctx.redis.pipeline(transaction=True) as pipe:
         pipe.set(keys.bots(name), json.dumps(listed), ex=86_400)
         for event in fresh:
+            if "report" in event:
+                pipe.hset(keys.crashes(name), event["name"], event["report"])
+                pipe.expire(keys.crashes(name), _CRASHES_KEPT_S)
             pipe.lpush(keys.ACTIONS, json.dumps({
-                "at_s": event["at_s"], "who": f"supervisor@{name}", "what": event["what"],
-                "bot": event["name"], "why": event["detail"], "result": "done",
+                "at_s": event["at_s"], "who": event.get("who") or f"supervisor@{name}",
+                "what": event["what"], "bot": event["name"], "why": event["detail"],
+                "result": event.get("result") or "done",
             }))  # fmt: skip
         if fresh:
             pipe.ltrim(keys.ACTIONS, 0, _ACTIONS_KEPT - 1)

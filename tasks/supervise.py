@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery import shared_task
+from celery import current_task, shared_task
 
 from outrider.errors import BadArgument
 from outrider.supervisor import control
@@ -22,8 +22,19 @@ def _order(do: str, host: str | None, **fields: Any) -> dict[str, Any]:
     ctx = context.current()
     if host not in (None, ctx.settings.host):
         raise BadArgument(f"host = {host!r}: this worker is on {ctx.settings.host!r}.")
+    if "who" in fields:
+        fields["who"] = _caller(fields["who"])
     result = control.ask(ctx.settings.run_dir(), do, timeout_s=_LIMIT_S - 10, **fields)
     return {"host": ctx.settings.host, "bots": result}
+
+
+def _caller(who: str) -> str:
+    """Return who asks, with what the message says of where it came from, for the record."""
+    request = getattr(current_task, "request", None)
+    task_id, origin = getattr(request, "id", None), getattr(request, "origin", None)
+    if task_id is None:
+        return who
+    return f"{who} (task {task_id} from {origin or 'unknown'})"
 
 
 @shared_task(name="outrider.supervise.start", base=OutriderTask, time_limit=_LIMIT_S)
@@ -62,5 +73,5 @@ def limit(
 
 @shared_task(name="outrider.supervise.diagnose", base=OutriderTask, time_limit=_LIMIT_S)
 def diagnose(bot: str, host: str | None = None) -> dict[str, Any]:
-    """Return a bot's state, last log lines, last events and what it said last."""
+    """Return a bot's state, last log lines, events and crash reports, and what it said last."""
     return _order("diagnose", host, bot=bot)

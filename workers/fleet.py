@@ -11,8 +11,14 @@ from outrider.supervisor import spec as specs
 from outrider.supervisor import statsd
 from outrider.supervisor.launch import SpawnLauncher
 from outrider.supervisor.supervisor import Supervisor
-from outrider.supervisor.zygote.launcher import ZygoteLauncher
-from outrider.workers.stack import base_folder, bot_environment, pool_parts, publish_pools
+from outrider.supervisor.zygote.launcher import LOG, ZygoteLauncher
+from outrider.workers.stack import (
+    base_folder,
+    bot_environment,
+    pipes_of,
+    pool_parts,
+    publish_pools,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +38,8 @@ async def run(settings: Settings, *, config: Path | None, progress: Progress) ->
     base = await asyncio.to_thread(base_folder, config)
     parts = await asyncio.to_thread(pool_parts, settings)
     logs_dir = settings.data_dir.resolve() / "logs"
-    launcher = ZygoteLauncher(SpawnLauncher(), logs_dir=logs_dir)
+    pipes = pipes_of(settings)
+    launcher = ZygoteLauncher(SpawnLauncher(), open_log=lambda: pipes.begin(LOG))
     supervisor = Supervisor(
         run_dir=settings.run_dir(),
         logs_dir=logs_dir,
@@ -41,6 +48,7 @@ async def run(settings: Settings, *, config: Path | None, progress: Progress) ->
         ),
         statsd=statsd.of_settings(settings.statsd),
         launcher=launcher,
+        pipes=pipes,
     )
 
     def env_of(bot: str) -> dict[str, str]:
@@ -51,14 +59,15 @@ async def run(settings: Settings, *, config: Path | None, progress: Progress) ->
 
     await supervisor.open()
     ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     await asyncio.to_thread(publish_pools, settings, redis_url)
     bots = specs.of_fleet(settings, base=base, env_of=env_of)
     launcher.expect(bots)
-    for bot in bots:
-        supervisor.add(bot)
-        progress(bot.name, "started", "")
+    supervisor.declare(bots)
+    for process in supervisor.everybody():
+        progress(process.spec.name, "adopted" if process.pid else "started", "")
+    await supervisor.settle_left()
     supervisor.start_in_order(bots)
     await ended.wait()
     await supervisor.stop()

@@ -13,8 +13,9 @@ import os
 import secrets
 import sys
 import time
+import urllib.parse
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,7 +31,7 @@ from outrider.supervisor import spec as specs
 from outrider.supervisor.launch import SpawnLauncher
 from outrider.supervisor.spec import ProcessSpec, RestartPolicy
 from outrider.supervisor.supervisor import Supervisor
-from outrider.supervisor.zygote.launcher import ZygoteLauncher
+from outrider.supervisor.zygote.launcher import LOG, ZygoteLauncher
 from outrider.workers import valkey, watchdog
 
 if TYPE_CHECKING:
@@ -84,13 +85,15 @@ class Stack:
         self._stack: list[ProcessSpec] = []
         self._pool_parts: dict[str, Part] = {}
         logs_dir = settings.data_dir.resolve() / "logs"
-        self._launcher = ZygoteLauncher(SpawnLauncher(), logs_dir=logs_dir)
+        pipes = pipes_of(settings)
+        self._launcher = ZygoteLauncher(SpawnLauncher(), open_log=lambda: pipes.begin(LOG))
         self.supervisor = Supervisor(
             run_dir=settings.run_dir(),
             logs_dir=logs_dir,
             scale_to=self._scaled,
             statsd=statsd.of_settings(settings.statsd),
             launcher=self._launcher,
+            pipes=pipes,
         )
         self._watching: asyncio.Task[None] | None = None
 
@@ -106,13 +109,19 @@ class Stack:
             await asyncio.to_thread(connection.check, given.get_secret_value())
         self._pool_parts = await asyncio.to_thread(pool_parts, self.settings)
         await self.supervisor.open()
+        kept = self._kept_addresses()
         if given is not None:
             redis_url = given.get_secret_value()
         else:
-            embedded, server = valkey.prepare(self.settings.data_dir)
+            port = urllib.parse.urlsplit(kept.redis_url).port if kept else None
+            embedded, server = valkey.prepare(self.settings.data_dir, port=port)
             redis_url = embedded.url
             self._stack.append(server)
-        self.addresses = self._choose_addresses(redis_url)
+        self.addresses = (
+            replace(kept, redis_url=redis_url, supervisor_pid=os.getpid(), started_s=time.time())
+            if kept
+            else self._choose_addresses(redis_url)
+        )
         self._stack += self._parts(self.addresses)
         self._write_addresses()
 
@@ -127,6 +136,7 @@ class Stack:
             process = self.supervisor.add(part)
             progress(part.name, "starting", "")
             if not await self._ready(process):
+                await self.supervisor.drained(part.name)
                 log = logs.path_of(self.supervisor.logs_dir, part.name)
                 last = "\n  ".join(logs.tail(log, 5))
                 raise StackFailed(
@@ -137,10 +147,14 @@ class Stack:
         await asyncio.to_thread(publish_pools, self.settings, self.addresses.redis_url)
         bots = specs.of_fleet(self.settings, base=self._base, env_of=self._bot_env)
         self._launcher.expect(bots)
-        for bot in bots:
-            self.supervisor.add(bot)
+        self.supervisor.declare(bots)
+        await self.supervisor.settle_left()
         self.supervisor.start_in_order(bots)
         for bot in bots:
+            if bot.foreign:
+                seen = self.supervisor.foreign[bot.name]
+                progress(bot.name, "found" if seen.pid else "not found", seen.reason)
+                continue
             process = self.supervisor.processes[bot.name]
             state = await self._settled(process)
             took = f"{process.start_s:.1f} s" if process.start_s else process.reason
@@ -195,6 +209,15 @@ class Stack:
             supervisor_pid=os.getpid(),
             started_s=time.time(),
         )
+
+    def _kept_addresses(self) -> Addresses | None:
+        """Return where a stack listens whose supervisor was killed; None when none of it runs."""
+        if not any(record.pid for record in self.supervisor.left.values()):
+            return None
+        with suppress(OSError, ValueError, TypeError):
+            path = address.stack_file(self.settings)
+            return Addresses(**json.loads(path.read_text(encoding="utf-8")))
+        return None
 
     def _credentials(self) -> dict[str, str]:
         path = self.settings.data_dir.resolve() / "credentials.json"
@@ -301,6 +324,17 @@ class Stack:
     def _ready_for(self, name: str) -> float:
         process = self.supervisor.processes[name]
         return time.time() - process.since_s if process.state == "ready" else 0.0
+
+
+def pipes_of(settings: Settings) -> logs.Pipes:
+    """Return the pipes of captured output, as the settings have them."""
+    return logs.Pipes(
+        settings.run_dir(),
+        settings.data_dir.resolve() / "logs",
+        most_bytes=settings.logs.size,
+        kept=settings.logs.keep,
+        rate=settings.logs.rate,
+    )
 
 
 def base_folder(config: Path | None) -> Path:

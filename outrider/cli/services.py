@@ -90,8 +90,9 @@ def supervise() -> None:
     import asyncio
 
     from outrider.cli import terminal
-    from outrider.workers import preflight
+    from outrider.workers import preflight, runner
     from outrider.workers.fleet import run
 
     settings, path = preflight.load()
+    runner.stay_behind(terminal.warn)
     asyncio.run(run(settings, config=path, progress=terminal.progress))

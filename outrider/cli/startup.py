@@ -59,8 +59,8 @@ def _spec(name: str) -> ProcessSpec:
 
     def env_of(bot: str) -> Mapping[str, str]:
         env = stack.bot_environment(
-            settings, bot, redis_url=redis_url, telemetry=Path("set later"), config=config,
-            pool_size=None,
+            settings, bot, redis_url=redis_url, telemetry=Path("set later"), channel=Path(),
+            config=config, pool=None,
         )  # fmt: skip
         return {key: value for key, value in env.items() if value}
 

@@ -57,6 +57,11 @@ def progress(name: str, state: str, detail: str) -> None:
         console.print(said)
 
 
+def warn(text: str) -> None:
+    """Print one line that somebody should see."""
+    console.print(f"  {safe(text)}", style="yellow", markup=False, soft_wrap=True)
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """Return a table; cells that are states get their colour."""
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")

@@ -31,19 +31,24 @@ LEAST_CHECK_TICKS = 4.5
 def up(for_: str | None, check: bool) -> None:
     """Run everything on this host: Redis, worker, beat, Flower, dashboard, and your bots.
 
-    Ctrl-C stops it all. Without OUTRIDER_REDIS_URL an embedded Valkey is used, which keeps its
-    data in .outrider.
+    Ctrl-C stops it all; a supervisor that is killed is replaced, and the bots go on. Without
+    OUTRIDER_REDIS_URL an embedded Valkey is used, which keeps its data in .outrider.
 
     \b
     Examples:
       outrider up                      run until Ctrl-C
       outrider up --for 60s --check    prove that it works here, exit 0 if it does
     """
-    from outrider.workers import preflight
+    from outrider.cli import terminal
+    from outrider.workers import preflight, runner
     from outrider.workers.stack import Stack
 
     settings, path = preflight.load()
     duration_s = _duration(for_, least_s=LEAST_CHECK_TICKS * settings.interval_s if check else 0)
+    began_s = time.monotonic()
+    runner.stay_behind(terminal.warn)
+    if duration_s is not None:
+        duration_s = max(0.0, duration_s - (time.monotonic() - began_s))
     raise SystemExit(asyncio.run(_run(Stack(settings, config=path), duration_s, check=check)))
 
 
@@ -62,7 +67,7 @@ async def _run(stack: Stack, duration_s: float | None, *, check: bool) -> int:
 
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, ended.set)
     await stack.open()
     try:

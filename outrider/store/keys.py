@@ -23,6 +23,7 @@
 | ``or:findings:{host}`` | sorted set: when -> JSON of an anomaly, a change, another verdict |
 | ``or:outlook:{host}`` | JSON: when limits are met, and forecasts |
 | ``or:bots:{host}`` | JSON: the supervisor's word on every bot, at the last tick |
+| ``or:crashes:{host}`` | hash: bot -> JSON: how it ended last, its last lines and metrics |
 | ``or:baseline:{host}`` | JSON: what is normal for each series, and what it is now |
 | ``or:alerts:state:{host}`` | hash: rule and instance -> JSON state |
 | ``or:alerts:history`` | list: every change of state, newest first |
@@ -127,6 +128,11 @@ def outlook(host: str) -> str:
 def bots(host: str) -> str:
     """Return the key of the supervisor's word on a host's bots."""
     return f"or:bots:{host}"
+
+
+def crashes(host: str) -> str:
+    """Return the key of the newest crash report of each of a host's bots."""
+    return f"or:crashes:{host}"
 
 
 def baseline(host: str) -> str:

@@ -7,12 +7,11 @@ import errno
 import functools
 import os
 import signal
-import sys
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from outrider.supervisor import leash
 from outrider.supervisor.spec import environment
 
 if TYPE_CHECKING:
@@ -53,16 +52,31 @@ class Launcher(Protocol):
 
 
 class SpawnLauncher:
-    """Starts any program by ``posix_spawn``."""
+    """Starts any program, in any language, by fork and exec."""
 
     async def launch(self, spec: ProcessSpec, *, output: int) -> Launched:
-        """Start one; see :class:`Launcher`."""
-        command = (sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *spec.argv)
-        pid = spawn(command, environment(spec), cwd=spec.cwd, output=output)
-        return Launched(pid, os.pidfd_open(pid), "spawn")
+        """Start a program. Blocks for a millisecond. Raises OSError when it can't be started."""
+        if spec.cwd:
+            check_folder(spec.cwd)
+        process = subprocess.Popen(  # noqa: ASYNC220 - a millisecond
+            spec.argv,
+            cwd=spec.cwd,
+            env=environment(spec),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        process.returncode = 0  # its end is collected through the pidfd, not by this object
+        try:
+            return Launched(process.pid, os.pidfd_open(process.pid), "spawn")
+        except OSError:  # no descriptor is left: what can't be watched must not run
+            os.kill(process.pid, signal.SIGKILL)
+            os.waitpid(process.pid, 0)  # noqa: ASYNC222 - it was killed
+            raise
 
     async def close(self) -> None:
-        """Do nothing: nothing is kept."""
+        """Do nothing: only bots are running."""
 
 
 def spawn(

@@ -40,13 +40,15 @@ Decision = Again | Stay | GiveUp
 def decide(
     policy: RestartPolicy,
     *,
-    code: int,
+    code: int | None,
     lived_s: float,
     restarts_s: Sequence[float],
     in_a_row: int,
     now_s: float,
 ) -> Decision:
-    """Return what to do after an exit with ``code`` (negative: a signal).
+    """Return what to do after an exit with ``code`` (negative: a signal; None: unknown).
+
+    An end that nobody can explain counts as a failure.
 
     ``restarts_s`` holds the times of earlier restarts, ``in_a_row`` how many of them came without
     the process settling in between.
@@ -62,12 +64,27 @@ def decide(
     return Again(policy.backoff_s[min(row, len(policy.backoff_s) - 1)])
 
 
-def describe(code: int) -> str:
+def spread(after_s: float, jitter: float, draw: float) -> float:
+    """Return a wait that lies up to ``jitter`` of it to either side, by a draw from 0 to 1.
+
+    Bots that fell together, with their database, must not all come back in the same instant.
+
+    >>> spread(10.0, 0.2, 0.0), spread(10.0, 0.2, 0.5), spread(10.0, 0.2, 1.0)
+    (8.0, 10.0, 12.0)
+    """
+    return after_s * (1 + jitter * (2 * draw - 1))
+
+
+def describe(code: int | None) -> str:
     """Return an exit code in words.
 
     >>> describe(0), describe(3), describe(-9)
     ('exited normally', 'exited with code 3', 'killed by SIGKILL')
+    >>> describe(None)
+    'ended; how is not known, as it was no child of this supervisor'
     """
+    if code is None:
+        return "ended; how is not known, as it was no child of this supervisor"
     if code == 0:
         return "exited normally"
     if code > 0:

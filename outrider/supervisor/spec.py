@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import signal
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from outrider import units
 from outrider.errors import UnknownBot
-from outrider.settings import BotSettings, Settings, instance_names
+from outrider.settings import BotSettings, Foreign, Settings, instance_names
+from outrider.supervisor import probes
+from outrider.supervisor.liveness import Liveness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +31,7 @@ class RestartPolicy:
     backoff_s: tuple[float, ...] = (0.0, 0.1, 1.0, 5.0)
     most: int = 5
     window_s: float = 60.0
+    jitter: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +45,17 @@ class ProcessSpec:
     cwd: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     readiness: Readiness = "alive"
-    probe: Callable[[], bool] | None = None
+    probe: Callable[[], str] | None = None
     ready_timeout_s: float = 30.0
+    stop_signal: int = signal.SIGTERM
     grace_s: float = 10.0
     needs: tuple[str, ...] = ()
     restart: RestartPolicy = RestartPolicy()
+    liveness: Liveness | None = None
     memory_limit_bytes: int | None = None
+    cpu_limit: float | None = None
+    processes_limit: int | None = None
+    foreign: Foreign | None = None
     autostart: bool = True
     entry: str | None = None  # what a zygote may run in place of argv
     preload: tuple[str, ...] = ()
@@ -71,6 +82,7 @@ def of_bot(
         known = ", ".join(sorted(settings.bots)) or "none"
         raise UnknownBot(f"no bot {name!r}; this fleet has: {known}.")
     most, window_s = units.parse_rate(bot.restart.intensity)
+    probe = probes.of_settings(bot.probe) if bot.probe else None
     return [
         ProcessSpec(
             name=instance,
@@ -78,14 +90,23 @@ def of_bot(
             argv=_argv(bot),
             cwd=str(base / bot.cwd if bot.cwd else base),
             env={**env_of(name), **bot.env, "OUTRIDER_BOT": instance},
-            readiness=bot.readiness or ("sdk" if bot.entry else "alive"),
+            readiness=_readiness(bot),
+            probe=probe,
             ready_timeout_s=bot.ready_timeout_s,
+            stop_signal=signal.Signals[bot.stop_signal],
             grace_s=bot.grace_s,
             needs=bot.needs,
-            restart=RestartPolicy(bot.restart.strategy, bot.restart.backoff_s, most, window_s),
+            restart=RestartPolicy(
+                bot.restart.strategy, bot.restart.backoff_s, most, window_s, bot.restart.jitter
+            ),
+            liveness=_liveness(bot, probe),
             memory_limit_bytes=bot.limits.memory,
             entry=bot.entry if bot.fork else None,
             preload=bot.preload,
+            cpu_limit=bot.limits.cpu_hard,
+            processes_limit=bot.limits.processes,
+            foreign=bot.foreign,
+            autostart=bot.foreign is None,
         )
         for instance in instance_names(name, bot.instances if count is None else count)
     ]
@@ -105,8 +126,26 @@ def environment(spec: ProcessSpec) -> dict[str, str]:
     return {**os.environ, "PYTHONUNBUFFERED": "1", **spec.env}
 
 
+def digest(spec: ProcessSpec) -> str:
+    """Return what tells whether a running process was started as its settings now say."""
+    started = [spec.argv, spec.cwd, sorted(spec.env.items())]
+    return hashlib.sha256(json.dumps(started).encode()).hexdigest()[:16]
+
+
 def _argv(bot: BotSettings) -> tuple[str, ...]:
     if bot.entry:
         return (sys.executable, "-m", "outrider.supervisor.entry", bot.entry)
-    assert bot.command is not None
-    return bot.command
+    return bot.command or ()
+
+
+def _readiness(bot: BotSettings) -> Readiness:
+    return bot.readiness or ("probe" if bot.probe else "sdk" if bot.entry else "alive")
+
+
+def _liveness(bot: BotSettings, probe: Callable[[], str] | None) -> Liveness | None:
+    """Return what a bot must do to be taken for alive; None for one that nothing is known of."""
+    said = bot.liveness
+    heartbeat_s = (said.heartbeat_s or None) if _readiness(bot) == "sdk" else None
+    if heartbeat_s is None and said.loop_lag_s is None and probe is None:
+        return None
+    return Liveness(heartbeat_s, said.loop_lag_s, probe, said.probe_every_s, said.failures)

@@ -25,7 +25,7 @@ from outrider.errors import BadArgument
 from outrider.metrics import frame
 from outrider.supervisor import exits, launch, logs, trace
 from outrider.supervisor.spec import environment
-from outrider.supervisor.zygote.launcher import ZygoteLauncher
+from outrider.supervisor.zygote.launcher import LOG, ZygoteLauncher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -73,7 +73,9 @@ async def measure(spec: ProcessSpec, *, runs: int) -> Startup:
         plain_ms = [(await _timed(_plainly, spec, ear))[0] for _ in range(runs)]
         floors_ms = [await _interpreter_ms() for _ in range(runs)]
         phases, modules = await _traced(spec, ear, statistics.median(floors_ms))
-        launcher = ZygoteLauncher(launch.SpawnLauncher(), logs_dir=Path(folder))
+        launcher = ZygoteLauncher(
+            launch.SpawnLauncher(), open_log=lambda: logs.open_file(Path(folder), LOG)
+        )
         try:
             boot_ms, first = await _timed(launcher.launch, spec, ear)
             zygote_ms: list[float] = []
@@ -140,9 +142,8 @@ async def _timed(
 @contextlib.asynccontextmanager
 async def _stopped_after(
     launched: launch.Launched, grace_s: float
-) -> AsyncIterator[asyncio.Future[int]]:
-    ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    exits.watch(launched.pidfd, ended.set_result)
+) -> AsyncIterator[asyncio.Future[int | None]]:
+    ended = asyncio.ensure_future(exits.ended(launched.pidfd))
     try:
         yield ended
     finally:
@@ -150,6 +151,7 @@ async def _stopped_after(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(launched.pid, number)
             await asyncio.wait((ended,), timeout=min(grace_s, _STOP_WITHIN_S))
+        os.close(launched.pidfd)
 
 
 async def _plainly(spec: ProcessSpec, *, output: int) -> launch.Launched:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from outrider import errors
 from outrider import settings as settings_module
 from outrider.store import connection
 from outrider.supervisor import control
@@ -69,9 +70,11 @@ class Up:
         return settings_module.load(self.folder / "outrider.toml").run_dir()
 
     def processes(self) -> dict[str, dict[str, Any]]:
-        if not control.answers(self.run_dir):
+        try:
+            found = control.ask(self.run_dir, "snapshot")["processes"]
+        except errors.SupervisorUnavailable:  # not yet, or just killed
             return {}
-        return {p["name"]: p for p in control.ask(self.run_dir, "snapshot")["processes"]}
+        return {p["name"]: p for p in found}
 
     def ready(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
@@ -246,3 +249,26 @@ def test_bad_settings_start_nothing(started: Callable[..., Up]) -> None:
     assert up.process.wait(30) == 2
     assert "OUTRIDER_INTERVAL_S = 'often'" in up.log.read_text()
     assert not (up.folder / ".outrider").exists()
+
+
+def test_a_supervisor_that_is_killed_is_replaced_and_everything_is_adopted(
+    started: Callable[..., Up],
+) -> None:
+    up = started()
+    eventually(up.ready)
+    before = {name: p["pid"] for name, p in up.processes().items()}
+    (supervisor,) = psutil.Process(up.process.pid).children()
+    supervisor.kill()
+    supervisor.wait(10)
+    eventually(up.ready, HEALED_WITHIN_S)
+
+    assert {name: p["pid"] for name, p in up.processes().items()} == before
+    assert "killed by SIGKILL; the next one adopts what runs" in up.log.read_text()
+    eventually(lambda: _newest_row_age_s(up) < 4, HEALED_WITHIN_S)
+    told = {(e["name"], e["what"]) for e in control.ask(up.run_dir, "snapshot")["events"]}
+    assert {("canary", "adopted"), ("valkey", "adopted")} <= told
+
+    family = up.family()
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(60) == 0
+    assert [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []

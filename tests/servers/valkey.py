@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Self
 
-from outrider.supervisor import leash
 from outrider.workers import valkey
+from tests.servers import leash
 
 READY_WITHIN_S = 20.0
 

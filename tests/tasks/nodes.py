@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from kombu import pools
 from pytest_celery import CeleryTestContainer
 
-from outrider.supervisor import leash
+from tests.servers import leash
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -91,7 +91,7 @@ def test_every_example_of_a_setting_is_accepted(table: Any) -> None:
     given = tomllib.loads(GENERATE.example(table))
     bots = given.get("bots", {})
     for bot in [*bots.values()]:
-        if not {"entry", "command"} & set(bot):
+        if not {"entry", "command", "foreign"} & set(bot):
             bot["entry"] = "mybots.canary:main"  # an inner table says only what is its own
         bots.update({name: {"command": ["true"]} for name in bot.get("needs", ())})
 
@@ -194,7 +194,7 @@ def test_settings_that_pages_show_are_accepted() -> None:
         given = tomllib.loads(text)
         bots = given.get("bots", {})
         for bot in [*bots.values()]:
-            if not {"entry", "command"} & set(bot):
+            if not {"entry", "command", "foreign"} & set(bot):
                 bot["entry"] = "mybots.canary:main"
             for needed in bot.get("needs", ()):
                 bots.setdefault(needed, {"command": ["true"]})

@@ -26,6 +26,8 @@ def words(change: dict[str, Any]) -> str:
     ended = change["to"] == "inactive"
     status = "resolved" if ended else "still firing" if change["from"] == "firing" else "firing"
     text = f"[{change['severity']}] {status} on {change['host']}: {change['summary']}"
+    if "crash" in change:
+        text += f" ({change['crash']['summary']})"
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )

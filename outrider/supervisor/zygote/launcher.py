@@ -21,7 +21,6 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from outrider.supervisor import logs
 from outrider.supervisor.launch import Launched, check_folder
 from outrider.supervisor.spec import environment
 from outrider.supervisor.zygote.handle import Zygote
@@ -29,8 +28,7 @@ from outrider.supervisor.zygote.spare import Unfit, Unforkable
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Coroutine, Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
     from typing import Any
 
     from outrider.supervisor.launch import SpawnLauncher
@@ -68,11 +66,14 @@ class _Family:
 
 
 class ZygoteLauncher:
-    """Forks what has an ``entry`` and leaves the rest to ``fallback``. Lives in one event loop."""
+    """Forks what has an ``entry`` and leaves the rest to ``fallback``. Lives in one event loop.
 
-    def __init__(self, fallback: SpawnLauncher, *, logs_dir: Path) -> None:
+    ``open_log()`` returns a descriptor for what a zygote writes; it is closed here.
+    """
+
+    def __init__(self, fallback: SpawnLauncher, *, open_log: Callable[[], int]) -> None:
         self._fallback = fallback
-        self._logs_dir = logs_dir
+        self._open_log = open_log
         self._families: dict[tuple[Any, ...], _Family] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -197,7 +198,7 @@ class ZygoteLauncher:
 
     async def _booted(self, family: _Family, env: Mapping[str, str]) -> Zygote:
         _be_subreaper(1)
-        output = logs.open_for(self._logs_dir, LOG)
+        output = self._open_log()
         try:
             for _ in range(_MOST_UNFIT):
                 try:

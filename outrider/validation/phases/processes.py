@@ -115,6 +115,7 @@ async def _drill(folder: Path) -> _Drill:
         start = time.monotonic()
         await process.stop()
         seen.stop_s = time.monotonic() - start
+        await supervisor.drained(_NAME)
         output = logs.tail(logs.path_of(supervisor.logs_dir, _NAME), 100)
         seen.lines = output.count(probe.ALIVE)
         seen.left = sum(_runs(pid) for pid in pids)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from outrider.cli import bots
-from outrider.supervisor import process
+from outrider.supervisor import keeper, process
 from tests.unit.supervisor.fleets import Fleet, opened
 
 if TYPE_CHECKING:
@@ -134,25 +134,29 @@ def test_a_log_that_is_none_is_refused_with_those_there_are(
     assert "hunter2" not in said.output
 
 
-def test_a_log_is_followed_also_when_it_is_rotated(
-    logged: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_logs_are_followed_by_name_also_when_one_is_turned_to_a_new_file(
+    logged: Path, outrider: Outrider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bots, "FOLLOW_EVERY_S", 0.01)
+    other = logged.with_name("b.log")
+    other.write_text("old\n")
     seen: list[str] = []
 
     class Enough(BaseException):
         pass
 
-    def echo(text: str, *, nl: bool = True) -> None:
-        seen.append(text + "\n" * nl)
+    def echo(text: str) -> None:
+        seen.append(text)
         if "last" in text:
             raise Enough
 
     def write() -> None:
         with logged.open("a") as file:
             file.write("more\n")
-        _until(lambda: "more\n" in seen)
-        os.truncate(logged, 0)
+        _until(lambda: f"{'a':<14} more" in seen)
+        other.rename(other.with_name("b.log.1"))
+        other.write_text("turned\n")
+        _until(lambda: f"{'b':<14} turned" in seen)
         with logged.open("a") as file:
             file.write("last\n")
 
@@ -160,10 +164,59 @@ def test_a_log_is_followed_also_when_it_is_rotated(
     timer = threading.Timer(0.1, write)
     timer.start()
     with pytest.raises(Enough):
-        bots._follow(logged)
+        bots.logs.callback(("a", "b"), 0, None, follow=True)  # type: ignore[misc]
     timer.join()
 
-    assert seen == ["more\n", "last\n"]
+    assert seen == [f"{'a':<14} more", f"{'b':<14} turned", f"{'a':<14} last"]
+
+
+def test_lines_since_a_while_are_printed(logged: Path, outrider: Outrider) -> None:
+    table = [(time.time() - 3600, 0), (time.time() - 60, 4)]
+    logged.with_name("a.log.times").write_bytes(b"".join(keeper.TIMES.pack(*at) for at in table))
+
+    assert outrider("bots", "logs", "a", "--since", "10m", "-n", "1").stdout.startswith("red ")
+    assert outrider("bots", "logs", "a", "--since", "10m").stdout.startswith("two\n")
+    assert outrider("bots", "logs", "a", "--since", "2h").stdout.startswith("one\n")
+    refused = outrider("bots", "logs", "a", "--since", "yesterday")
+    assert refused.exit_code == 2
+    assert "--since" in refused.stderr
+
+
+def test_every_order_is_shown_with_who_why_and_what_came_of_it(run: Run) -> None:
+    async def test(fleet: Fleet, command: Command) -> None:
+        await command("bots", "stop", "a", "--why", "to see")
+        await command("bots", "limit", "b", "1KiB")
+        await command("bots", "restart", "nobody")
+        found = json.loads((await command("bots", "actions", "--json")).stdout)
+
+        assert [(entry["what"], entry["bot"], entry["uid"]) for entry in found] == [
+            ("stop", "a", os.getuid()), ("limit", "b", os.getuid()),
+            ("restart", "nobody", os.getuid()),
+        ]  # fmt: skip
+        assert (found[0]["why"], found[0]["result"]) == ("to see", "done")
+        assert found[1]["result"].startswith("refused: memory = '1KiB' is less than 1MiB")
+        assert found[2]["result"].startswith("refused: no bot 'nobody'")
+        assert f"(pid {os.getpid()})" in found[0]["peer"]
+        shown = (await command("bots", "actions", "a")).stdout
+        assert "to see" in shown
+        assert "nobody" not in shown
+
+    run(test)
+
+
+def test_a_bot_is_shown_with_its_crashes_and_last_lines(run: Run) -> None:
+    async def test(fleet: Fleet, command: Command) -> None:
+        os.kill(fleet.pid("a"), 9)
+        await fleet.until(lambda: "crash report" in [what for _, what, _ in fleet.events("a")])
+        await fleet.becomes("ready", "a")
+        said = (await command("bots", "show", "a")).stdout
+
+        assert said.startswith("a: ready for ")
+        assert "killed by SIGKILL after" in said
+        (found,) = json.loads((await command("bots", "show", "a", "--json")).stdout)
+        assert found["crash_reports"][0]["words"] == "killed by SIGKILL"
+
+    run(test)
 
 
 def _until(condition: Callable[[], bool]) -> None:

@@ -107,7 +107,8 @@ class Fleet:
         ]
 
     def log(self, name: str) -> str:
-        return (self.folder / "logs" / f"{name}.log").read_text()
+        path = self.folder / "logs" / f"{name}.log"
+        return path.read_text() if path.exists() else ""
 
     async def until(self, condition: Callable[[], Any]) -> None:
         """Wait for something, at most a while; on failure show what happened."""

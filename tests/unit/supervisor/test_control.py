@@ -8,21 +8,23 @@ import json
 import os
 import signal
 import socket
+import sys
+import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from outrider import errors
-from outrider.supervisor import control
+from outrider.supervisor import audit, control
 from outrider.supervisor.spec import RestartPolicy
-from tests.unit.supervisor.fleets import SOON_S, gone, python
+from tests.unit.supervisor.fleets import SOON_S, Fleet, gone, opened, python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from tests.unit.supervisor.fleets import Fleet, Run
+    from tests.unit.supervisor.fleets import Run
 
 
 def test_a_bot_is_stopped_started_and_restarted(run: Run) -> None:
@@ -156,14 +158,18 @@ def test_a_diagnosis_holds_state_output_and_events(run: Run) -> None:
         code = "for n in range(30): print('line', n)\nimport sys; sys.exit(3)"
         never = RestartPolicy("never")
         fleet.start(fleet.spec("a", python(code), restart=never, readiness="sdk"))
-        await fleet.ends("a")
+        await fleet.until(lambda: "crash report" in [what for _, what, _ in fleet.events("a")])
         (found,) = (await fleet.order("diagnose", bot="a"))["result"]
 
         assert (found["state"], found["reason"], found["frame"]) == (
             "stopped", "exited with code 3", None,
         )  # fmt: skip
         assert found["log"] == [f"line {number}" for number in range(10, 30)]
-        assert [event["what"] for event in found["events"]] == ["starting", "stopped"]
+        assert [event["what"] for event in found["events"]] == [
+            "starting", "stopped", "crash report",
+        ]  # fmt: skip
+        (report,) = found["crash_reports"]
+        assert (report["code"], report["crashes"], report["log"]) == (3, 1, found["log"])
 
     run(test)
 
@@ -320,3 +326,86 @@ def test_a_client_of_another_thread_is_served(run: Run) -> None:
         os.kill(fleet.pid("a"), signal.SIGKILL)
 
     run(test)
+
+
+STRANGER = """
+import os, socket, sys
+if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)
+with socket.socket(socket.AF_UNIX) as peer:
+    peer.connect(sys.argv[1])
+    try: peer.sendall(b'{"do": "stop", "bot": "a"}' + bytes([10]))
+    except BrokenPipeError: pass
+    print(peer.makefile().readline())
+"""
+
+
+def test_another_user_is_refused_and_it_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folders are opened to everybody, to show that they are not the only lock.
+
+    Only root can become another user; for others, the supervisor's user is said to be another.
+    """
+    if os.geteuid() != 0:
+        monkeypatch.setattr(control, "_owner", lambda: os.geteuid() + 1)
+    uid = 65534 if os.geteuid() == 0 else os.geteuid()
+
+    async def test(fleet: Fleet) -> None:
+        fleet.start(fleet.spec("a"))
+        await fleet.becomes("ready", "a")
+        for path in (fleet.folder, fleet.folder / "run"):
+            path.chmod(0o755)
+        (fleet.folder / "run" / control.SOCKET).chmod(0o666)
+        stranger = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-S", "-c", STRANGER, str(fleet.folder / "run" / control.SOCKET),
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        said, _ = await stranger.communicate()
+        answer = json.loads(said)
+
+        assert (answer["ok"], answer["type"]) == (False, "BadArgument")
+        assert f"user {uid} may give no orders here" in answer["error"]
+        assert fleet.state("a") == "ready"
+        (entry,) = audit.read(fleet.folder / "logs", most=9)
+        assert (entry["what"], entry["uid"]) == ("connect", uid)
+        assert entry["result"] == "refused: not the owner of the supervisor"
+        assert ("-", "connect refused", entry["result"]) in fleet.events()
+
+    async def whole() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            async with opened(Fleet(Path(folder))) as fleet:
+                await test(fleet)
+
+    asyncio.run(whole())
+
+
+def test_an_order_is_recorded_with_the_peer_that_the_kernel_names(run: Run) -> None:
+    async def test(fleet: Fleet) -> None:
+        fleet.start(fleet.spec("a"))
+        await fleet.becomes("ready", "a")
+        await fleet.order("stop", bot="a", who="a liar", why="w" * 9999)
+        (entry,) = audit.read(fleet.folder / "logs", most=9)
+
+        assert (entry["uid"], entry["who"], entry["result"]) == (os.getuid(), "a liar", "done")
+        assert entry["peer"].endswith(f"(pid {os.getpid()})")
+        assert len(entry["why"]) == 500
+        (told,) = [e for e in fleet.supervisor.events if e["what"] == "asked to stop"]
+        assert (told["who"], told["why"]) == ("a liar", "w" * 9999)
+
+    run(test)
+
+
+def test_the_record_is_bounded_and_survives_a_cut_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "MOST_BYTES", 1000)
+    peer = audit.Peer(1, 4_000_000)
+    for number in range(50):
+        audit.keep(tmp_path, what="stop", bot=f"b{number % 2}", who="", peer=peer, why="",
+                   result=str(number))  # fmt: skip
+    with (tmp_path / audit.FILE).open("a") as file:
+        file.write('{"at_s": 1, "wh')
+
+    newest = [entry["result"] for entry in audit.read(tmp_path, most=3)]
+    assert newest == ["47", "48", "49"]
+    assert {entry["bot"] for entry in audit.read(tmp_path, most=9, bot="b1")} == {"b1"}
+    assert audit.read(tmp_path, most=1)[0]["peer"] == "uid 4000000 (pid 1)"
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 3000

@@ -51,7 +51,7 @@ def test_what_the_settings_say_is_in_the_description(tmp_path: Path) -> None:
     )  # fmt: skip
 
     assert (spec.readiness, spec.ready_timeout_s, spec.grace_s) == ("sdk", 5.0, 1.0)
-    assert spec.restart == RestartPolicy("on-failure", (1.0, 2.0), 3, 120.0)
+    assert spec.restart == RestartPolicy("on-failure", (1.0, 2.0), 3, 120.0, jitter=0.2)
     assert spec.memory_limit_bytes == 300 << 20
     assert spec.cwd == "/elsewhere"
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import stat
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import psutil
 import pytest
 
 from outrider.errors import BadArgument
 from outrider.metrics import frame as frames
 from outrider.metrics.frame import Frame
-from outrider.supervisor import logs, supervisor
+from outrider.supervisor import care, supervisor
 from outrider.supervisor.supervisor import Supervisor
-from tests.unit.supervisor.fleets import SAYS_READY, SOON_S, WAIT, Fleet, gone, opened, python
+from tests.unit.supervisor.fleets import SAYS_READY, SOON_S, WAIT, Fleet, opened, python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +51,8 @@ def test_every_instance_of_what_is_needed_must_be_ready(run: Run) -> None:
         )
         await fleet.becomes("ready", "market")
         assert fleet.state("canary") == "stopped"
+        await fleet.until(lambda: fleet.state("market-2") == "starting")
+        await fleet.until(lambda: fleet.reason("canary") == "waits for market-2, which is starting")
 
         await fleet.supervisor.processes["market-2"].stop()
         assert fleet.state("canary") == "stopped"
@@ -159,7 +158,9 @@ def test_the_run_folder_is_its_owners_alone(run: Run) -> None:
         folder = fleet.folder / "run"
 
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+        assert modes == {0o600, 0o700}
+        assert all(path.is_dir() for path in folder.rglob("*") if path.stat().st_mode & 0o100)
 
     run(test)
 
@@ -248,7 +249,7 @@ def test_a_flood_of_frames_is_taken_and_orders_are_heard_meanwhile(run: Run) -> 
 def test_a_bot_above_its_memory_limit_is_restarted_with_the_reason(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "HOUSEKEEPING_S", 0.05)
+    monkeypatch.setattr(care, "LOOK_S", 0.05)
 
     async def test(fleet: Fleet) -> None:
         fleet.start(
@@ -262,43 +263,6 @@ def test_a_bot_above_its_memory_limit_is_restarted_with_the_reason(
         assert reason.endswith("limit 40.0 MiB")
         greedy, modest = (fleet.supervisor.processes[name] for name in ("greedy", "modest"))
         assert (greedy.crashes, modest.restarts) == (0, 0)
-
-    run(test)
-
-
-def test_logs_are_rotated_while_bots_write(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "HOUSEKEEPING_S", 0.02)
-    rotate = logs.rotate
-    monkeypatch.setattr(logs, "rotate", lambda path: rotate(path, most_bytes=1000))
-
-    async def test(fleet: Fleet) -> None:
-        code = "import time\nfor n in range(10**9): print('x' * 100); time.sleep(0.001)"
-        fleet.start(fleet.spec("a", python(code)))
-        log = fleet.folder / "logs" / "a.log"
-        await fleet.until(log.with_name("a.log.2").exists)
-        await fleet.until(lambda: log.stat().st_size)
-
-        assert log.with_name("a.log.1").stat().st_size > 1000
-
-    run(test)
-
-
-def test_a_log_that_cannot_be_rotated_does_not_end_the_watch_over_memory(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "HOUSEKEEPING_S", 0.02)
-
-    def full(_: Path) -> bool:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(logs, "rotate", full)
-
-    async def test(fleet: Fleet) -> None:
-        fleet.start(fleet.spec("greedy", GROWS, memory_limit_bytes=40 << 20))
-        await fleet.until(lambda: fleet.supervisor.processes["greedy"].restarts >= 2)
-        told = [what for _, what, _ in fleet.events() if what == "log not rotated"]
-
-        assert len(told) == 1
 
     run(test)
 
@@ -343,7 +307,7 @@ def test_events_are_bounded_and_the_newest_are_kept(
 ) -> None:
     async def test(fleet: Fleet) -> None:
         for number in range(supervisor.KEPT_EVENTS + 10):
-            fleet.supervisor._tell("a", "counted", str(number))
+            fleet.supervisor.told("a", "counted", str(number))
         found = fleet.supervisor.snapshot()["events"]
 
         assert [found[0]["detail"], found[-1]["detail"]] == ["10", str(supervisor.KEPT_EVENTS + 9)]
@@ -352,50 +316,3 @@ def test_events_are_bounded_and_the_newest_are_kept(
         assert len({event["id"] for event in found}) == len(found)
 
     run(test)
-
-
-OWNER = """
-import asyncio, os, sys
-from pathlib import Path
-from outrider.supervisor.spec import ProcessSpec
-from outrider.supervisor.supervisor import Supervisor
-
-async def main():
-    folder = Path(sys.argv[1])
-    owner = Supervisor(run_dir=folder / "run", logs_dir=folder / "logs")
-    await owner.open()
-    wait = (sys.executable, "-S", "-c", "import time; time.sleep(600)")
-    specs = [ProcessSpec(name, wait) for name in "ab"]
-    for spec in specs:
-        owner.add(spec)
-    owner.start_in_order(specs)
-    while not all(p.pid for p in owner.processes.values()):
-        await asyncio.sleep(0.01)
-    print(*(p.pid for p in owner.processes.values()), flush=True)
-    await asyncio.sleep(600)
-
-asyncio.run(main())
-"""
-
-
-def test_a_supervisor_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    ) as owner:
-        assert owner.stdout is not None
-        pids = [int(pid) for pid in owner.stdout.readline().split()]
-        assert len(pids) == 2
-        # The leash is taken by the time that the program itself runs.
-        _until(lambda: all("time.sleep" in " ".join(psutil.Process(pid).cmdline()) for pid in pids))
-        _until(lambda: all("leash" not in " ".join(psutil.Process(pid).cmdline()) for pid in pids))
-        owner.kill()
-    _until(lambda: all(gone(pid) for pid in pids))
-
-
-def _until(condition: Any) -> None:
-    import time
-
-    deadline = time.monotonic() + SOON_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

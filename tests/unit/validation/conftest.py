@@ -150,7 +150,7 @@ def supervisor(env: Env) -> Iterator[Supervisor]:
         await running.open()
         part = running.add(
             ProcessSpec(
-                name="worker", kind="stack", readiness="probe", probe=lambda: True,
+                name="worker", kind="stack", readiness="probe", probe=lambda: "",
                 argv=(sys.executable, "-c", "import time; time.sleep(600)"),
             )
         )  # fmt: skip

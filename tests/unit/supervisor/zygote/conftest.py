@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from outrider.supervisor import logs
 from outrider.supervisor.launch import SpawnLauncher
 from outrider.supervisor.zygote.launcher import ZygoteLauncher
 from tests.unit.supervisor.fleets import Fleet, opened
@@ -29,7 +30,9 @@ class Forking(Fleet):
     """A fleet whose bots are forked."""
 
     def __init__(self, folder: Path) -> None:
-        self.launcher = ZygoteLauncher(SpawnLauncher(), logs_dir=folder / "logs")
+        self.launcher = ZygoteLauncher(
+            SpawnLauncher(), open_log=lambda: logs.open_file(folder / "logs", "zygote")
+        )
         super().__init__(folder, self.launcher)
 
     def zygotes(self) -> list[int]:

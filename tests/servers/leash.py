@@ -1,4 +1,4 @@
-"""Ends a process together with its supervisor, then becomes the program it was asked to run.
+"""Ends a server of the tests together with the tests, then becomes its program.
 
 Run as ``python -I -S leash.py PARENT program argument ...``: asks the kernel for SIGTERM at the
 parent's death, then execs. A preexec_fn would do the same but is unsafe beside threads and keeps
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
         if os.getppid() != parent:  # it died before we asked
             raise SystemExit(1)
     try:
-        os.execvp(program[0], program)  # noqa: S606 - that is the point
+        os.execvp(program[0], program)
     except OSError as error:
         sys.stderr.write(f"{program[0]} can't be started: {error.strerror}\n")
         raise SystemExit(127) from None

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from outrider.supervisor import leash
+from tests.servers import leash
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

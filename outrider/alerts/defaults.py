@@ -42,7 +42,7 @@ BUILT_IN = tuple(parse(name, when, severity) for name, when, severity in _RULES)
 
 
 def of_settings(settings: Settings) -> list[Rule]:
-    """Return the rules in force: built-in, from CPU limits of bots, and the user's own.
+    """Return the rules in force: built-in, from limits of bots, and the user's own.
 
     A user's rule replaces the built-in one of the same name.
 
@@ -51,10 +51,14 @@ def of_settings(settings: Settings) -> list[Rule]:
     """
     rules = {rule.name: rule for rule in BUILT_IN}
     for name, bot in settings.bots.items():
-        if bot.limits.cpu is not None:
-            for instance in instance_names(name, bot.instances):
+        for instance in instance_names(name, bot.most_instances):
+            if bot.limits.cpu is not None:
                 when = f"bot.{instance}.cpu_ratio > {bot.limits.cpu:f} for 1m"
                 rule = parse(f"{instance} uses more CPU than its limit", when)
+                rules[rule.name] = rule
+            if bot.limits.memory_soft is not None:
+                when = f"bot.{instance}.rss_bytes > {bot.limits.memory_soft} for 1m"
+                rule = parse(f"{instance} is near its memory limit", when)
                 rules[rule.name] = rule
     for alert in settings.alert:
         rules[alert.name] = parse(alert.name, alert.when, alert.severity)

@@ -22,7 +22,7 @@ def members(
     """Return the fleet's bots; a bot without a weight has 1."""
     given = weights or {}
     return [
-        pools.Member(name, bot.instances, given.get(name, 1.0))
+        pools.Member(name, bot.most_instances, given.get(name, 1.0))
         for name, bot in settings.bots.items()
     ]
 

@@ -45,6 +45,8 @@ class ProcessSpec:
     needs: tuple[str, ...] = ()
     restart: RestartPolicy = RestartPolicy()
     memory_limit_bytes: int | None = None
+    cpu_limit: float | None = None
+    priority: Literal["low", "normal", "high"] = "normal"
     autostart: bool = True
 
 
@@ -82,8 +84,10 @@ def of_bot(
             needs=bot.needs,
             restart=RestartPolicy(bot.restart.strategy, bot.restart.backoff_s, most, window_s),
             memory_limit_bytes=bot.limits.memory,
+            cpu_limit=bot.limits.cpu,
+            priority=bot.limits.priority,
         )
-        for instance in instance_names(name, bot.instances if count is None else count)
+        for instance in instance_names(name, bot.first_instances if count is None else count)
     ]
 
 

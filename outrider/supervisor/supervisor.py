@@ -25,7 +25,7 @@ import psutil
 from outrider import units
 from outrider.errors import BadArgument, UnknownBot
 from outrider.metrics import frame as frames
-from outrider.supervisor import control, logs
+from outrider.supervisor import cgroup, control, limits, logs
 from outrider.supervisor.process import Supervised
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Supervisor:
         self.frames: dict[str, frames.Frame] = {}
         self.events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
         self.refused_frames = 0
+        self.held: dict[str, dict[str, str]] = {}
         self._boot = uuid.uuid4().hex[:12]
         self._sequence = 0
         self._scale_to = scale_to
@@ -73,6 +74,7 @@ class Supervisor:
         self._waiting: dict[str, asyncio.Task[None]] = {}
         self._scaling = asyncio.Lock()
         self._unkept: set[str] = set()
+        self._limits = limits.Holder(self._tell, cgroup.find())
 
     @property
     def telemetry_path(self) -> Path:
@@ -130,6 +132,8 @@ class Supervisor:
 
     async def close(self) -> None:
         """Close the sockets."""
+        for name in self.processes:
+            self._limits.release(name)
         if self._housekeeping:
             self._housekeeping.cancel()
         if self._control:
@@ -211,6 +215,7 @@ class Supervisor:
             for process in surplus:
                 del self.processes[process.spec.name]
                 self.frames.pop(process.spec.name, None)
+                await asyncio.to_thread(self._limits.release, process.spec.name)
             for name, spec in wanted.items():
                 if name not in self.processes:
                     self.add(spec)
@@ -227,6 +232,7 @@ class Supervisor:
         shown = "no limit" if limit_bytes is None else units.show_bytes(limit_bytes)
         for process in chosen:
             process.limit_memory(limit_bytes)
+            self._hold_limits(process)
             self._tell(process.spec.name, "memory limit", f"{shown}, by {who}: {why}".rstrip(": "))
         return [
             asdict(process.status()) | {"memory_limit_bytes": limit_bytes} for process in chosen
@@ -238,6 +244,7 @@ class Supervisor:
         said = frame and msgspec.structs.replace(frame, buckets={}, lag={})  # nobody reads those
         return {
             **asdict(process.status()),
+            "limits_held_by": self.held.get(name, {}),
             "frame": msgspec.to_builtins(said),
             "log": logs.tail(logs.path_of(self.logs_dir, name), 20),
             "events": [event for event in self.events if event["name"] == name][-10:],
@@ -333,7 +340,17 @@ class Supervisor:
                         f"used {units.show_bytes(used)}, limit {units.show_bytes(limit)}"
                     )
 
+    def _hold_limits(self, process: Supervised) -> None:
+        spec, pid = process.spec, process.pid
+        if pid is not None:
+            wanted = limits.Limits(spec.memory_limit_bytes, spec.cpu_limit, spec.priority)
+            self.held[spec.name] = self._limits.hold(spec.name, pid, wanted)
+
     def _tell(self, name: str, what: str, detail: str) -> None:
+        if what == "starting":
+            self._hold_limits(self.processes[name])  # with its first instruction, or nearly so
+        elif what in ("stopped", "backoff", "failed"):
+            self._limits.clear(name)
         self._sequence += 1
         self.events.append(
             {

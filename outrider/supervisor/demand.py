@@ -3,8 +3,8 @@
 The forecast is the newest value, plus a part of the newest change. How large a part is learned from
 the load: near 1 where changes go on (a ramp), negative where they are taken back (noise, which the
 forecast then smooths), 0 where they say nothing: an ARIMA(1,1,0) whose coefficient is least squares
-over the last hundred observations. Of its errors two measures are kept: their usual size over a
-minute knows that a burst is on; the largest rise that was missed, which fades over an hour, that
+over the last hundred observations. Of the rises that it missed two measures are kept: their usual size over a
+minute knows that a burst is on; the largest, which fades over an hour, that
 bursts are possible. What comes at fixed times of the hour or
 day is known from :mod:`outrider.supervisor.rhythm`.
 """
@@ -53,7 +53,7 @@ class Demand:
         """Learn the demand of the last ``step_s``; return that of the next, or of ``ahead_s``."""
         if self._fresh:
             self._fresh, self._last, self._change, self._expected = False, demand, 0.0, demand
-        missed = demand - self._expected
+        missed = max(0.0, demand - self._expected)  # a fall costs nobody a wait
         self._burst += -math.expm1(-step_s / _BURST_S) * (missed * missed - self._burst)
         self._record = max(missed, self._record * math.exp(-step_s / _RECORD_S))
         for rhythm in self._rhythms:

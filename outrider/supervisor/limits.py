@@ -150,7 +150,7 @@ def _limit_data(pid: int, memory_bytes: int | None) -> None:
 def _try(failed: list[str], what: str, act: Callable[[], object]) -> None:
     try:
         act()
-    except ProcessLookupError:
+    except (ProcessLookupError, FileNotFoundError):
         return  # it ended meanwhile
     except OSError as error:
         failed.append(f"{what}: {error.strerror}")

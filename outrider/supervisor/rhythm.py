@@ -11,12 +11,12 @@ from __future__ import annotations
 # A rise is a surge from this ratio on: less is what the wait allowed absorbs anyway.
 SURGE = 1.4
 # A slot counts when at least this share of its past periods, weighted to the latest, surged ...
-_OFTEN = 0.15
+_OFTEN = 0.2
 # ... and as many times the share of all slots ...
 _LIFT = 3.0
 # ... after as many periods: one surge is an event, two may be a rhythm.
 _LEAST_PERIODS = 3
-_LEARN = 0.15  # weight of the newest period, about the last dozen count
+_LEARN = 0.12  # weight of the newest period: one alone is not often
 _FADE = 0.9  # a surge's size fades by this a period without one as large
 
 

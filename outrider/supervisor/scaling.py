@@ -104,7 +104,7 @@ class Scaler:
         self._demand = Demand(of_record=tuning.of_record)
         self._at_s: float | None = None
         self._step_s = 0.0
-        self._usual = 0.0
+        self._usual: float | None = None
         self._wanted: deque[tuple[float, int]] = deque()  # falling: the first is the window's most
         self._seen: _Seen | str = "nothing observed yet"
 
@@ -164,10 +164,11 @@ class Scaler:
         return self._step_s or _FIRST_STEP_S
 
     def _learn_margin(self, demand: float, waiting: float, replicas: int, step_s: float) -> None:
-        self._usual += -math.expm1(-step_s / _USUAL_S) * (demand - self._usual)
+        usual = demand if self._usual is None else self._usual
+        self._usual = usual = usual - math.expm1(-step_s / _USUAL_S) * (demand - usual)
         if demand <= 0:
             return
-        weight = min(_MOST_WEIGHT, demand / max(self._usual, _ROUNDING))
+        weight = min(_MOST_WEIGHT, demand / max(usual, _ROUNDING))
         late = waiting > self._target_wait_s * max(1, replicas)
         moved = self.margin + self._tuning.learn * weight * (late - self._tuning.allowed_late)
         self.margin = min(self._tuning.most_margin, max(self._tuning.least_margin, moved))

@@ -42,8 +42,8 @@ def slow() -> Policy:
 PEERS: dict[str, Callable[[], Policy]] = {
     "hpa": lambda: peers.Hpa(0.3, 60.0, 15.0),
     "keda": lambda: peers.Keda(0.25, 5.0, 300.0),
-    "celery": lambda: peers.Celery(30.0, 4, idle=True),
-    "celery before 5.7": lambda: peers.Celery(10.0, 4, idle=False),
+    "celery": lambda: peers.Celery(60, 2, idle=True),
+    "celery before 5.7": lambda: peers.Celery(10, 4, idle=False),
     "thresholds": lambda: peers.Thresholds(0.5, 0.25, 5.0),
     "hpa at 70 %": peers.Hpa,
 }

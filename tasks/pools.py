@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import kombu.exceptions
+import redis
 from celery import Celery
 
 from outrider.errors import OutriderError
@@ -16,7 +17,9 @@ from outrider.errors import OutriderError
 if TYPE_CHECKING:
     from outrider.settings import CeleryAppSettings
 
-ANSWER_S = 2.0
+# How many will answer is not known, so that this is always waited for; one alone answers at once.
+ASK_S, ANSWER_S = 2.0, 15.0
+_TRIES = 3
 
 
 def resize(app: CeleryAppSettings, processes: int) -> dict[str, int]:
@@ -32,15 +35,16 @@ def resize(app: CeleryAppSettings, processes: int) -> dict[str, int]:
     ) as client:  # fmt: skip
         try:
             return _resized(client, app, processes)
-        except (kombu.exceptions.OperationalError, OSError) as error:
+        except (redis.RedisError, kombu.exceptions.OperationalError, OSError) as error:
             raise OutriderError(f"the broker of {app.name} is away ({error}).") from None
 
 
 def _resized(client: Celery, app: CeleryAppSettings, processes: int) -> dict[str, int]:
-    stats: dict[str, Any] = client.control.inspect(timeout=ANSWER_S).stats() or {}
-    sizes = {worker: int(told["pool"]["max-concurrency"]) for worker, told in sorted(stats.items())}
+    sizes = _sizes(client)
     if not sizes:
-        raise OutriderError(f"no worker of {app.name} answered within {ANSWER_S:.0f} s.")
+        raise OutriderError(
+            f"no worker of {app.name} answered, asked {_TRIES} times for {ASK_S:.0f} s."
+        )
     shares = shared(processes, list(sizes))
     for worker, share in shares.items():
         order = "pool_grow" if share > sizes[worker] else "pool_shrink"
@@ -48,13 +52,25 @@ def _resized(client: Celery, app: CeleryAppSettings, processes: int) -> dict[str
             continue
         replies = client.control.broadcast(
             order, {"n": abs(share - sizes[worker])},
-            destination=[worker], reply=True, timeout=ANSWER_S,
+            destination=[worker], reply=True, limit=1, timeout=ANSWER_S,
         )  # fmt: skip
         for reply in replies or [{worker: {"error": "no answer"}}]:
             told = reply.get(worker, {})
             if "error" in told:
                 raise OutriderError(f"{worker}: {order}: {told['error']}")
     return shares
+
+
+def _sizes(client: Celery) -> dict[str, int]:
+    """Return the processes of each worker. ``max-concurrency`` is what it began with."""
+    for _ in range(_TRIES):
+        stats: dict[str, Any] = client.control.inspect(timeout=ASK_S).stats() or {}
+        if stats:
+            return {
+                worker: len(told["pool"].get("processes", ())) or told["pool"]["max-concurrency"]
+                for worker, told in sorted(stats.items())
+            }
+    return {}
 
 
 def shared(processes: int, workers: list[str]) -> dict[str, int]:

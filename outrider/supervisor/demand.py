@@ -3,10 +3,10 @@
 The forecast is the newest value, plus a part of the newest change. How large a part is learned from
 the load: near 1 where changes go on (a ramp), negative where they are taken back (noise, which the
 forecast then smooths), 0 where they say nothing: an ARIMA(1,1,0) whose coefficient is least squares
-over the last hundred observations. Of the rises that it missed two measures are kept: their usual size over a
-minute knows that a burst is on; the largest, which fades over an hour, that
-bursts are possible. What comes at fixed times of the hour or
-day is known from :mod:`outrider.supervisor.rhythm`.
+over the last hundred observations. Of the rises that it missed two measures are kept: their usual
+size over a minute knows that a burst is on; the largest, which fades over an hour, that bursts are
+possible. What comes at fixed times of the hour or day is known from
+:mod:`outrider.supervisor.rhythm`.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from outrider.supervisor.load import Load
 
 def load(*rates: float, first_s: float = 0.0, service_rate: float = 10.0) -> Load:
     count = len(rates)
-    return Load(
-        first_s + 10.0 * np.arange(count), np.array(rates), np.zeros(count),
-        np.full(count, 2.0), np.full(count, service_rate),
-    )  # fmt: skip
+    times_s = np.arange(first_s, first_s + 10.0 * count, 10.0, dtype=np.float64)
+    held = np.ones(count, dtype=np.float64)
+    arrived = np.array(rates, dtype=np.float64)
+    return Load(times_s, arrived, 0.0 * held, 2.0 * held, service_rate * held)
 
 
 def test_the_newest_row_decides_after_those_before_it_were_shown() -> None:

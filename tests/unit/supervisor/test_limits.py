@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from outrider.supervisor import limits
 from outrider.supervisor.cgroup import Tree
 from outrider.supervisor.limits import Holder, Limits
 
@@ -97,7 +96,7 @@ def test_what_is_refused_is_told_once_and_the_rest_is_held(
     def refuse(*_: int) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(limits.os, "setpriority", refuse)
+    monkeypatch.setattr(os, "setpriority", refuse)
 
     for _ in range(2):
         held = holder.hold("owl", child.pid, Limits(memory_bytes=100 * MIB, priority="low"))

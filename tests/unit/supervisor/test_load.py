@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,11 +12,11 @@ from outrider.supervisor import load
 NAN = np.nan
 
 
-def window(**series: list[float]) -> Window:
+def window(**series: Any) -> Window:
     """Rows every ten seconds; ``__`` in a name stands for a dot."""
     names = tuple(name.replace("__", ".") for name in series)
     values = np.array(list(series.values()), dtype=float).T
-    return Window(names, 10.0 * np.arange(len(values)), values)
+    return Window(names, np.arange(0.0, 10.0 * len(values), 10.0, dtype=np.float64), values)
 
 
 def test_rate_speed_and_replicas_come_from_the_bots_own_timing() -> None:

@@ -211,7 +211,7 @@ def test_a_slow_start_is_looked_ahead_for() -> None:
 )  # fmt: skip
 def test_impossible_bounds_are_refused_by_name(wrong: dict[str, int], words: str) -> None:
     with pytest.raises(BadArgument, match=words):
-        Scaler(**wrong)
+        Scaler(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

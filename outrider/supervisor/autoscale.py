@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 # A day's rhythm needs some days: as many as raw rows are kept by default.
 PAST_S = 172_800.0
-# With a host's CPU this full another replica takes from the others and adds nothing.
-FULL_RATIO = 0.95
+# With a host's CPU this full another replica that computes takes from the others and adds nothing;
+# one that mostly waits, which uses less than this of its core, still does.
+FULL_RATIO, COMPUTES_RATIO = 0.95, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ class Target:
         self.seen_s = row[0]
         reason = self._scaler.reason
         now = before if replicas is None else replicas
-        if wanted > now >= self.scale.min and host_busy >= FULL_RATIO:
+        computes = float(load.used_ratio[-1]) >= COMPUTES_RATIO
+        if wanted > now >= self.scale.min and host_busy >= FULL_RATIO and computes:
             reason = f"stays at {now}: the host's CPU is {host_busy:.0%} busy; else {reason}"
             wanted = now
         return Decision(

@@ -24,21 +24,18 @@ HOUR_S, DAY_S = 3600.0, 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Demand expected, its scale of error, and what comes by the rhythm, 0 when nothing does."""
+    """Demand expected, rises missed (usual, largest), and what the rhythm brings, if anything."""
 
     expected: float
     error: float
+    record: float
     rhythm: float
 
 
 class Demand:
-    """Learns one observation at a time; nothing of the future is used.
+    """Learns one observation at a time; nothing of the future is used."""
 
-    The usual error is at least ``of_record`` times the largest of the last hour.
-    """
-
-    def __init__(self, *, of_record: float) -> None:
-        self._of_record = of_record
+    def __init__(self) -> None:
         self._last = self._change = self._expected = 0.0
         self._products, self._squares = 0.0, 1e-9
         self._burst = self._record = 0.0
@@ -65,8 +62,8 @@ class Demand:
         self._last, self._change = demand, change
         self._expected = max(0.0, demand + goes_on * change)
         steps = max(1.0, ahead_s / step_s)
-        error = max(math.sqrt(self._burst), self._of_record * self._record) * math.sqrt(steps)
+        error, record = math.sqrt(steps * self._burst), math.sqrt(steps) * self._record
         further = max(0.0, demand + goes_on * change * steps)
         begin_s = at_s + step_s
         comes = (r.anticipated(begin_s, begin_s + ahead_s, further) for r in self._rhythms)
-        return Outlook(further, error, max(comes))
+        return Outlook(further, error, record, max(comes))

@@ -34,13 +34,17 @@ _AREAS = ("bot.", "celery.", "host.", "redis.", "scrape.", "statsd.", "db.", "ca
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What was, tick by tick; NaN is not known. ``service_rate`` is a replica's a second."""
+    """What was, tick by tick; NaN is not known.
+
+    ``service_rate`` is what a replica does a second, ``used_ratio`` the part of its CPU it used.
+    """
 
     times_s: Floats
     rate: Floats
     queue: Floats
     replicas: Floats
     service_rate: Floats
+    used_ratio: Floats
 
 
 def of_bot(
@@ -74,7 +78,7 @@ def of_bot(
         by_cpu = np.where(used >= _BUSY_RATIO, done / passed_s / replicas / used, np.nan)
         rate = np.maximum(0.0, arrived / passed_s)
     service = np.fmin(_held(by_time), _smoothed_known(by_cpu))
-    return Load(window.times_s, rate, np.nan_to_num(queue), replicas, service)
+    return Load(window.times_s, rate, np.nan_to_num(queue), replicas, service, used)
 
 
 def names_of_bot(instances: Sequence[str], scale: Scale) -> set[str]:
@@ -104,7 +108,9 @@ def of_celery(app: str, fleet: Window) -> Load:
         service = _held(_smoothed(done) / _smoothed(seconds))
         rate = np.maximum(0.0, (done + np.nan_to_num(np.diff(queue, prepend=np.nan))) / passed_s)
     replicas = _column(fleet, f"{prefix}workers.processes")
-    return Load(fleet.times_s, rate, np.nan_to_num(queue), replicas, service)
+    return Load(
+        fleet.times_s, rate, np.nan_to_num(queue), replicas, service, np.full_like(rate, np.nan)
+    )
 
 
 def _queue(

@@ -330,3 +330,39 @@ def test_the_pools_of_an_application_follow_its_load(
 
     assert [(each["bot"], each["wanted"]) for each in decided] == [("celery:shop", 4)]
     eventually(lambda: processes(broker) == 4)
+
+
+def test_each_collected_row_orders_scaling_where_a_bot_scales(
+    valkey_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from celery import current_app
+
+    from outrider.store import queues
+    from outrider.tasks import collect
+    from outrider.workers import config
+
+    def ordered(**bot: Any) -> list[str]:
+        settings = Settings.model_validate(
+            {"host": HOST, "data_dir": tmp_path, "bots": {"a": {"entry": "m:f", **bot}}}
+        )
+        ctx = context.build(settings, valkey_url, Clock())
+        monkeypatch.setattr(context, "current", lambda: ctx)
+        monkeypatch.setattr(collect, "_host_row", lambda: HostRow(settings))
+        ctx.redis.flushall()
+        with Celery("test", set_as_current=False) as app:
+            app.conf.update(config.celery_config(settings, valkey_url))
+            app.set_current()
+            collect.collect_host()
+            sent = cast("list[bytes]", ctx.redis.lrange(queues.of_host(HOST), 0, -1))
+        return [json.loads(message)["headers"]["task"] for message in sent]
+
+    from outrider.metrics.row import HostRow
+
+    before: Any = current_app
+    before = before._get_current_object()
+    try:
+        assert ordered() == []
+        assert ordered(scale={"max": 3}) == ["outrider.supervise.autoscale"]
+    finally:
+        before.set_current()
+        kombu_pools.reset()

@@ -37,7 +37,7 @@ def ours(margin: float, learn: float, most_margin: float, of_record: float) -> S
 
 _CELERY = ((5, 10, 20, 30, 60, 120), (1, 2, 4, 8))
 GRIDS: dict[str, tuple[Callable[..., Policy], tuple[tuple[Any, ...], ...]]] = {
-    "outrider": (ours, ((2.0, 3.0), (1.0, 2.0), (6.0, 8.0), (0.1, 0.2, 0.3))),
+    "outrider": (ours, ((2.0, 3.0), (1.0, 2.0), (6.0, 8.0), (0.1, 0.3, 0.5))),
     "hpa": (peers.Hpa, ((0.3, 0.4, 0.5, 0.6, 0.7, 0.8), (60.0, 300.0), (15.0, 30.0))),
     "keda": (peers.Keda, ((0.1, 0.25, 0.5, 1.0), (5.0, 15.0, 30.0), (60.0, 300.0))),
     "celery": (peers.Celery, _CELERY),

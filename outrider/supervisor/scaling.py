@@ -17,7 +17,7 @@ need more than the upper one is cheaper to serve late: that bound is what a rese
 
 Down with caution: to the most that was wanted within ``cool_down_s``, and not for less than
 ``tolerance``. The constants were fixed on the first halves of four public load traces, by
-``benchmarks.scaling_tuning``; ``benchmarks.scaling`` tells how they do on the rest.
+``benchmarks.loads.tuning``; ``benchmarks.scaling`` tells how they do on the rest.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _USUAL_S = 3600.0
 _GAP_S = 900.0  # not asked for so long: levels are forgotten, rhythms are not
 _FIRST_STEP_S = 5.0
 _ROUNDING = 1e-9
+_MOST_OF_RECORD = 1.5  # what surprised once may come again, and somewhat larger
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Tuning:
     margin: float = 2.0  # to begin with, in usual errors
     least_margin: float = 1.0
     most_margin: float = 8.0
-    of_record: float = 0.3  # this times the margin is the part of the hour's largest surprise
+    of_record: float = 0.5  # this times the margin is the part of the hour's largest surprise
     learn: float = 1.0  # by how much one late tick of usual work raises the margin
 
 
@@ -149,8 +150,8 @@ class Scaler:
         return _words(self._seen, self)
 
     def _worst(self, outlook: Outlook) -> float:
-        """Return the demand to be ready for; of the hour's largest surprise at most the whole."""
-        surprise = min(1.0, self.margin * self._tuning.of_record) * outlook.record
+        """Return the demand to be ready for; of the hour's largest surprise at most half more."""
+        surprise = min(_MOST_OF_RECORD, self.margin * self._tuning.of_record) * outlook.record
         missed = max(self.margin * outlook.error, surprise)
         return max(outlook.expected + missed, outlook.rhythm)
 

@@ -1,8 +1,8 @@
 """What work waits and what replicas cost when a scaler follows recorded loads.
 
-Reads every file of DIR/loads, of each two weeks at most. For each load and policy: the share of work that waited longer than
-two seconds, and replica-hours against an oracle that knows the next tick (see
-``benchmarks.loads.simulation``), over the whole and over its second half. The
+Reads every file of DIR/loads, of each two weeks at most. For each load and policy: the share of
+work that waited longer than two seconds, and replica-hours against an oracle that knows the next
+tick (see ``benchmarks.loads.simulation``), over the whole and over its second half. The
 settings of all policies were chosen with equal effort on the first halves only
 (``benchmarks.loads.tuning``). The figures are of whole files, and once more of second halves, on
 which nothing was chosen. Beside them, as hardships: the rate held over each step, so that all of a

@@ -108,10 +108,17 @@ class Limits(_Table):
         None, ge=1 << 20, description="resident memory; above it for 30 s an alert is raised"
     )
     cpu: float | None = Field(
-        None, gt=0, description="cores; above it for a minute an alert is raised"
+        None,
+        gt=0,
+        description="cores; above it for a minute an alert is raised, and the kernel holds it there"
+        " where cgroup v2 is delegated",
     )
     cpu_hard: float | None = Field(
         None, gt=0, description="cores; above it for a minute the bot is restarted gracefully"
+    )
+    priority: Literal["low", "normal", "high"] = Field(
+        "normal",
+        description="who gets the CPU when it is short, and who is killed last when memory is",
     )
     processes: int | None = Field(
         512, ge=1, description="processes of its tree; above it the whole tree is ended"
@@ -186,6 +193,61 @@ class Foreign(_Table):
         return self
 
 
+class Scale(_Table):
+    """How many replicas there may be, and which series they follow."""
+
+    min: int = Field(1, ge=0, le=1000, description="never fewer")
+    max: int = Field(ge=1, le=1000, description="never more")
+    service: str = Field(
+        "handle_update",
+        min_length=1,
+        description="the timing of one piece of work, which tells how much a replica can do",
+    )
+    rate: str | None = Field(
+        None,
+        min_length=1,
+        description="the counter of what arrives; without it, what was done and the queue's growth",
+    )
+    queue: str | None = Field(
+        None,
+        min_length=1,
+        description="what waits: a gauge of the bot (updates.backlog unless named), or a whole"
+        " series such as celery.queue.mail.length",
+    )
+    concurrency: int = Field(
+        1, ge=1, le=10_000, description="pieces of work that a replica does at once"
+    )
+    wait_s: Seconds = Field(2.0, gt=0, description="the longest that work should wait")
+    start_s: Seconds = Field(0.1, ge=0, description="how long a replica takes until it works")
+    cool_down_s: Seconds = Field(20.0, ge=0, description="a lower need is believed after this")
+    tolerance: float = Field(
+        0.05, ge=0, lt=1, description="fewer are taken away than this share: not worth it"
+    )
+    dry_run: bool = Field(default=False, description="only tell what would be done")
+
+    @model_validator(mode="after")
+    def _some_room(self) -> Scale:
+        if self.min > self.max:
+            raise ValueError("min must not be above max.")
+        return self
+
+
+class PoolScale(_Table):
+    """How many processes the pools of all workers of an application may have together."""
+
+    min: int = Field(1, ge=1, le=10_000, description="never fewer; each worker keeps one")
+    max: int = Field(ge=1, le=10_000, description="never more")
+    wait_s: Seconds = Field(10.0, gt=0, description="the longest that a task should wait")
+    cool_down_s: Seconds = Field(60.0, ge=0, description="a lower need is believed after this")
+    dry_run: bool = Field(default=False, description="only tell what would be done")
+
+    @model_validator(mode="after")
+    def _some_room(self) -> PoolScale:
+        if self.min > self.max:
+            raise ValueError("min must not be above max.")
+        return self
+
+
 class BotSettings(_Table):
     """One bot of the fleet: ``[bots.NAME]``."""
 
@@ -237,6 +299,19 @@ class BotSettings(_Table):
         le=1000,
         description="what a second of its waiting for a connection counts against others' seconds",
     )
+    scale: Scale | None = Field(None, description="follow the load with the number of instances")
+
+    @property
+    def first_instances(self) -> int:
+        """How many to start with: ``instances``, within what scaling allows."""
+        if self.scale is None:
+            return self.instances
+        return min(self.scale.max, max(self.scale.min, self.instances))
+
+    @property
+    def most_instances(self) -> int:
+        """How many there may be at once; budgets are made for that many."""
+        return self.scale.max if self.scale else self.instances
 
     @model_validator(mode="after")
     def _one_way_to_start(self) -> BotSettings:
@@ -278,6 +353,9 @@ class CeleryAppSettings(_Table):
         (0, 3, 6, 9), min_length=1, max_length=256, description="its priority_steps, if changed"
     )
     unacked_key: str = Field("unacked", min_length=1, description="its unacked_key, if changed")
+    scale: PoolScale | None = Field(
+        None, description="follow the load with the processes of its workers' pools"
+    )
 
     @field_validator("name")
     @classmethod

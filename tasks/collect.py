@@ -14,7 +14,7 @@ from outrider.metrics import celery as celery_metrics
 from outrider.metrics import gaps, row
 from outrider.store import keys, queues, upkeep
 from outrider.supervisor import control
-from outrider.tasks import context
+from outrider.tasks import autoscale, context
 from outrider.tasks.base import OutriderTask
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def collect_fleet(tick: int | None = None) -> dict[str, Any]:
         signature("outrider.alert.evaluate"),
         signature("outrider.alert.notify"),
     ).apply_async()
+    if live and any(app.scale for app in ctx.settings.celery):
+        _order_scaling(ctx, min(live), "pools")  # by one host for all
     return {"tick": tick, "hosts": live, "stored": stored}
 
 
@@ -82,10 +84,20 @@ def collect_host(host: str | None = None, tick: int | None = None) -> dict[str, 
         values |= upkeep.series(ctx.tiers, ctx.sketches)
         stored = ctx.store.append(ctx.settings.host, tick, values)
         _keep_sketches(ctx, tick)
+    if autoscale.wanted(ctx):
+        _order_scaling(ctx, ctx.settings.host, "bots")
     gaps.fill(
         ctx.redis, ctx.store, ctx.settings.host, interval_s=ctx.settings.interval_s, now_s=now_s
     )
     return {"host": ctx.settings.host, "tick": tick, "series": len(values), "stored": stored}
+
+
+def _order_scaling(ctx: Context, host: str, what: str) -> None:
+    signature(
+        "outrider.supervise.autoscale",
+        kwargs={"host": host, "what": what},
+        options={"expires": ctx.settings.interval_s},
+    ).apply_async()
 
 
 def _keep_sketches(ctx: Context, tick: int) -> None:

@@ -80,7 +80,7 @@ def _whole(raw: dict[str, Any], text: str, path: Path) -> Iterator[Problem]:
             f"the memory limits add up to {units.show_bytes(limits)}, this machine has "
             f"{units.show_bytes(memory)}."
         )
-        yield file.problem(("bots",), None, message, "Lower limits.memory or instances.")
+        yield file.problem(("bots",), None, message, "Lower limits.memory, instances or scale.max.")
 
 
 def _alerts(alerts: Any, file: _File) -> Iterator[Problem]:
@@ -151,8 +151,13 @@ def _names(tree: ast.Module) -> set[str]:
     return names
 
 
+def _most_instances(bot: dict[str, Any]) -> Any:
+    scale = bot.get("scale")
+    return scale.get("max") if isinstance(scale, dict) else bot.get("instances", 1)
+
+
 def _memory(bot: dict[str, Any]) -> int:
-    limits, instances = bot.get("limits"), bot.get("instances", 1)
+    limits, instances = bot.get("limits"), _most_instances(bot)
     if not isinstance(limits, dict) or not isinstance(instances, int):
         return 0
     try:

@@ -53,7 +53,7 @@ def of_settings(settings: Settings) -> list[Rule]:
     """
     rules = {rule.name: rule for rule in BUILT_IN}
     for name, bot in settings.bots.items():
-        for instance in instance_names(name, bot.instances):
+        for instance in instance_names(name, bot.most_instances):
             for rule in _of_limits(instance, bot.limits):
                 rules[rule.name] = rule
     for alert in settings.alert:

@@ -33,6 +33,8 @@ _TIGHT = 1.1
 _GENEROUS = 1.5
 _MEMORY_STEP = 10 << 20
 _CPU_STEP = 0.05
+MEMORY: Literal["memory"] = "memory"
+CPU: Literal["cpu"] = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,41 @@ def suggest(bots: Mapping[str, BotSettings], windows: Sequence[Window]) -> list[
             suggest_cpu(name, _neediest(processes, "cpu_ratio", windows), limit=bot.limits.cpu),
         ]
     return [suggestion for suggestion in found if suggestion]
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a bot's neediest instance used at the 99th percentile; None is not known (yet)."""
+
+    bot: str
+    resource: Literal["memory", "cpu"]
+    needed: float | None
+    given: float | None
+    advice: str
+
+
+def needs(bots: Mapping[str, BotSettings], windows: Sequence[Window]) -> list[Need]:
+    """Return for each bot and resource what is needed and given, with advice where there is some.
+
+    Reads the series that :func:`series_of` names.
+    """
+    advice = {(each.bot, each.resource): each.text for each in suggest(bots, windows)}
+    found: list[Need] = []
+    for name, bot in bots.items():
+        processes = _instances(name, bots, windows)
+        for resource, measure, given in (
+            (MEMORY, "rss_bytes", bot.limits.memory),
+            (CPU, "cpu_ratio", bot.limits.cpu),
+        ):
+            used = _neediest(processes, measure, windows)
+            needed = float(np.percentile(used, 99)) if len(used) else None
+            found.append(Need(name, resource, needed, given, advice.get((name, resource), "")))
+    return found
+
+
+def series_of(processes: Iterable[str]) -> list[str]:
+    """Return the series that tell what processes use."""
+    return [f"bot.{name}.{measure}" for name in processes for measure in ("rss_bytes", "cpu_ratio")]
 
 
 def suggest_memory(

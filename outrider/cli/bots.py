@@ -14,6 +14,8 @@ from outrider.cli.startup import startup
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from outrider.analysis.sizing import Need
+    from outrider.samples import Window
     from outrider.supervisor.logs import Follower
 
 FOLLOW_EVERY_S = 0.25
@@ -22,7 +24,7 @@ SETTLED_WITHIN_S = 30.0
 
 @click.group(epilog="BOT is a bot's name, one instance's (canary-2), or all.")
 def bots() -> None:
-    """List, start, stop and restart the bots of this host; read logs, measure starts."""
+    """List, start, stop, scale and restart bots of this host; read logs, measure starts."""
 
 
 @bots.command("list")
@@ -88,17 +90,56 @@ def reload(bot: str, why: str) -> None:
 
 
 @bots.command()
-@click.argument("bot")
-@click.argument("instances", type=click.IntRange(0, 1000))
+@click.argument("bot", required=False)
+@click.argument("instances", required=False, type=click.IntRange(0, 1000))
 @click.option("--why", default="", help="recorded with the action")
-def scale(bot: str, instances: int, why: str) -> None:
-    """Run INSTANCES processes of BOT, until the stack ends or it is scaled again.
+@click.option("--explain", is_flag=True, help="say what scaling by load decided last, and why")
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def scale(bot: str | None, instances: int | None, why: str, explain: bool, as_json: bool) -> None:
+    """Run INSTANCES processes of BOT, or say what scaling by load did or would do.
+
+    A bot with a table scale in its settings follows its load, and soon undoes another number.
 
     \b
-    Example: outrider bots scale canary 3 --why "campaign"
+    Examples: outrider bots scale canary 3 --why "busy evening"
+              outrider bots scale --explain
     """
+    if explain:
+        _explain(bot, as_json=as_json)
+        return
+    if bot is None or instances is None:
+        raise click.UsageError("give BOT and INSTANCES, or --explain.")
     asked = here.supervisor("scale", bot=bot, instances=instances, who=here.person(), why=why)
-    _print(_settled(asked))
+    _print(_settled(asked), as_json=as_json)
+
+
+@bots.command()
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@click.option("--hours", default=48, show_default=True, type=click.IntRange(1, 2160))
+def limits(as_json: bool, hours: int) -> None:
+    """Compare what bots need (99th percentile of the neediest instance) with their limits.
+
+    \b
+    Example: outrider bots limits --hours 24
+    """
+    from outrider.analysis import sizing
+
+    found = sizing.needs(here.settings().bots, _used(hours))
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        click.echo(json.dumps([asdict(need) for need in found], indent=2))
+        return
+    from outrider.cli import terminal
+
+    rows = [
+        (need.bot, need.resource, _amount(need, need.needed), _amount(need, need.given),
+         need.advice)
+        for need in found
+    ]  # fmt: skip
+    columns = ("bot", "resource", "needs at p99", "is given", "advice")
+    terminal.console.print(terminal.table("", columns, rows))
 
 
 @bots.command()
@@ -245,6 +286,60 @@ def _duration_s(text: str) -> float:
 
 
 bots.add_command(startup)
+
+
+def _explain(bot: str | None, *, as_json: bool) -> None:
+    import json
+
+    from outrider.cli import terminal
+    from outrider.store import keys
+
+    found, client, _ = here.opened()
+    kept = client.hgetall(keys.scaling(found.host))
+    decided = [json.loads(kept[name]) for name in sorted(kept)]
+    decided = [each for each in decided if bot in (None, each["bot"])]
+    if as_json:
+        click.echo(json.dumps(decided, indent=2))
+        return
+    if not decided:
+        click.echo("nothing was decided yet: give a bot a table scale = { max = ... }.")
+        return
+    rows = [
+        (each["bot"], each["replicas"], each["wanted"],
+         f"{each['rate'] or 0.0:.2f}/s", f"{each['queue'] or 0.0:.0f}",
+         f"{each['service_rate']:.2f}/s" if each["service_rate"] else "not known",
+         each["result"], each["reason"])
+        for each in decided
+    ]  # fmt: skip
+    columns = ("bot", "has", "wants", "arrive", "wait", "one does", "result", "why")
+    terminal.console.print(terminal.table("", columns, rows))
+
+
+def _used(hours: int) -> list[Window]:
+    """Return what bots used on every host, as far as rows are kept."""
+    from outrider.analysis import sizing
+    from outrider.settings import instance_names
+    from outrider.store import rows
+
+    found, _, store = here.opened()
+    end_s = time.time() + 1
+    names = [
+        series
+        for name, bot in found.bots.items()
+        for series in sizing.series_of(instance_names(name, max(1, bot.most_instances)))
+    ]
+    return [
+        rows.side_by_side(
+            {name: store.read(host, name, end_s - hours * 3600.0, end_s) for name in names}
+        )
+        for host in store.hosts()
+    ]
+
+
+def _amount(need: Need, value: float | None) -> str:
+    if value is None:
+        return ""
+    return units.show_bytes(value) if need.resource == "memory" else f"{value:.2f} cores"
 
 
 def _settled(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -20,12 +20,22 @@ def check() -> None:
 
     Exit code 0 when all is right, 2 otherwise. Nothing is started or changed.
     """
+    import psutil
+
+    from outrider.supervisor import budget
     from outrider.workers import preflight
 
     settings, path = preflight.load()
-    processes = sum(bot.instances for bot in settings.bots.values())
+    processes = sum(bot.first_instances for bot in settings.bots.values())
     where = path or "no outrider.toml found; these are the defaults"
     click.echo(f"{where}: all right ({len(settings.bots)} bots, {processes} processes).")
+    promised = budget.of(
+        settings,
+        host_memory_bytes=psutil.virtual_memory().total,
+        host_cores=psutil.cpu_count() or 1,
+    )
+    if not promised.fits:
+        click.echo(f"warning: {promised}.", err=True)
 
 
 @config.command()

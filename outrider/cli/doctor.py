@@ -19,7 +19,7 @@ _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 11), (3, 13)
 
 @click.command()
 def doctor() -> None:
-    """Check Python, settings, Redis, ticks, dead letters, supervisor; exit 1 if one is unwell."""
+    """Check Python, settings, Redis, ticks, dead letters, supervisor, limits; exit 1 if unwell."""
     from outrider.cli import terminal
     from outrider.errors import OutriderError
     from outrider.workers import preflight
@@ -41,6 +41,7 @@ def doctor() -> None:
             look("ticks", lambda: _ticks(settings))
             look("dead letters", lambda: _dead_letters(settings))
         look("supervisor", lambda: _supervisor(settings))
+        look("limits", lambda: _limits(settings))
     terminal.console.print(terminal.table("", ("what", "state", "detail"), rows))
     if any(state != "ok" for _, state, _ in rows):
         sys.exit(EXIT_UNWELL)
@@ -96,6 +97,24 @@ def _dead_letters(settings: Settings) -> str:
             f"{dead} tasks ended their workers again and again; see list {keys.DEAD}"
         )
     return f"none; {client.llen(keys.MISSED)} gaps in beat's ticks recorded"
+
+
+def _limits(settings: Settings) -> str:
+    import psutil
+
+    from outrider.errors import OutriderError
+    from outrider.supervisor import budget, cgroup
+
+    found = budget.of(
+        settings,
+        host_memory_bytes=psutil.virtual_memory().total,
+        host_cores=psutil.cpu_count() or 1,
+    )
+    if not found.fits:
+        raise OutriderError(f"{found}: lower limits, instances or scale.max")
+    controllers = cgroup.delegated()
+    by = f"cgroup v2 ({', '.join(sorted(controllers))})" if controllers else "the supervisor"
+    return f"{found}; held by {by}"
 
 
 def _supervisor(settings: Settings) -> str:

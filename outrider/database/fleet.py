@@ -33,7 +33,7 @@ def members(settings: Settings, loads: Mapping[str, Load] | None = None) -> list
     return [
         pools.Member(
             name,
-            bot.instances,
+            bot.most_instances,
             rate=known[name].rate if name in known else None,
             hold_s=known[name].hold_s if name in known else 0.0,
             priority=bot.priority,
@@ -84,7 +84,7 @@ def parts(settings: Settings, planned: pools.Plan) -> dict[str, budget.Part]:
     return {
         instance: budget.Part(share.floor, share.size)
         for share in planned.shares
-        for instance in instance_names(share.name, settings.bots[share.name].instances)
+        for instance in instance_names(share.name, settings.bots[share.name].most_instances)
     }
 
 

@@ -76,7 +76,7 @@ def warnings(settings: Settings, server: Server | None, plan: Plan | None) -> li
                 "Raise the server's and restart it, or remove the setting.",
             )
         )
-    processes = sum(bot.instances for bot in settings.bots.values())
+    processes = sum(bot.most_instances for bot in settings.bots.values())
     ordinary = limit - (server.reserved if server else 0) if limit else None
     if ordinary is not None and processes * UNSIZED > ordinary:
         found.append(

@@ -30,6 +30,7 @@
 | ``or:alerts:outbox`` | hash: changes that not every channel was told of yet |
 | ``or:alerts:log`` | list: who was told, when, with what result |
 | ``or:actions`` | list: who did what to which bot, and how it ended |
+| ``or:scaling:{host}`` | hash: bot or pool that scales -> JSON: the newest decision |
 | ``or:beat:lease`` / ``or:beat:token`` | who schedules now / fencing token |
 | ``or:beat:ticks`` | hash: entry -> last tick sent |
 | ``or:beat:missed`` | list: ticks that nobody could send |
@@ -133,6 +134,11 @@ def bots(host: str) -> str:
 def crashes(host: str) -> str:
     """Return the key of the newest crash report of each of a host's bots."""
     return f"or:crashes:{host}"
+
+
+def scaling(host: str) -> str:
+    """Return the key of what a host's scalers decided last."""
+    return f"or:scaling:{host}"
 
 
 def baseline(host: str) -> str:

@@ -172,6 +172,18 @@ def last_of(window: Window) -> dict[str, float]:
     }
 
 
+def side_by_side(series: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Window:
+    """Return series, each ``(times_s, values)``, as one window; those without values are not in."""
+    there = {name: known for name, known in series.items() if len(known[0])}
+    if not there:
+        return Window((), np.empty(0), np.empty((0, 0)))
+    times_s = np.unique(np.concatenate([at for at, _ in there.values()]))
+    values = np.full((len(times_s), len(there)), np.nan)
+    for column, (at, known) in enumerate(there.values()):
+        values[np.searchsorted(times_s, at), column] = known
+    return Window(tuple(there), times_s, values)
+
+
 def series_of(window: Window, series: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return ``(times_s, values)`` of one series, without the ticks that did not have it."""
     if series not in window.names:

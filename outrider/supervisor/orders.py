@@ -122,6 +122,7 @@ class Orders:
             await asyncio.gather(*(self._do("stop", p, f"scaled down by {who}") for p in surplus))
             for process in surplus:
                 supervisor.remove(process.spec.name)
+                await asyncio.to_thread(supervisor.limits.release, process.spec.name)
             for name, spec in wanted.items():
                 if name not in supervisor.processes:
                     supervisor.add(spec)
@@ -140,6 +141,7 @@ class Orders:
         shown = "no limit" if limit_bytes is None else units.show_bytes(limit_bytes)
         for process in chosen:
             process.limit_memory(limit_bytes)
+            self._supervisor.hold_limits(process)
             self._supervisor.told(
                 process.spec.name, "memory limit", f"{shown}, by {who}: {why}".rstrip(": "),
                 who=who, why=why,
@@ -155,6 +157,7 @@ class Orders:
         return {
             **asdict(process.status()),
             "frame": msgspec.to_builtins(said),
+            "limits_held_by": supervisor.held.get(name, {}),
             "measured": supervisor.care.measured.get(name, {}),
             "log": logs.tail(logs.path_of(supervisor.logs_dir, name), 20),
             "crash_reports": msgspec.to_builtins(crashes.read(supervisor.logs_dir, name)),

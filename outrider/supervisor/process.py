@@ -79,8 +79,8 @@ class House(Protocol):
         """Hear of an end that was not asked for."""
         ...
 
-    def save_soon(self) -> None:
-        """Have what the supervisor after us must know written."""
+    def begun(self, process: Supervised) -> None:
+        """Hear that a process runs, started or adopted."""
         ...
 
 
@@ -288,12 +288,12 @@ class Supervised:
             Run(launched.pid, launched.pidfd, kin.born if kin else 0, launched.how, began_s,
                 launched.why)
         )  # fmt: skip
-        house.save_soon()
 
     def _begin(self, run: Run) -> None:
         self.run = run
         self._house.family.take(run.pid, self.spec.name)
         self._ended.clear()
+        self._house.begun(self)
         self._soon(self._watch(run))
         self._soon(self._await_ready(run))
 

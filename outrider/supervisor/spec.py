@@ -56,6 +56,8 @@ class ProcessSpec:
     cpu_limit: float | None = None
     processes_limit: int | None = None
     foreign: Foreign | None = None
+    cores: float | None = None
+    priority: Literal["low", "normal", "high"] = "normal"
     autostart: bool = True
     entry: str | None = None  # what a zygote may run in place of argv
     preload: tuple[str, ...] = ()
@@ -107,8 +109,10 @@ def of_bot(
             processes_limit=bot.limits.processes,
             foreign=bot.foreign,
             autostart=bot.foreign is None,
+            cores=bot.limits.cpu,
+            priority=bot.limits.priority,
         )
-        for instance in instance_names(name, bot.instances if count is None else count)
+        for instance in instance_names(name, bot.first_instances if count is None else count)
     ]
 
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from outrider.errors import BadArgument, OutriderError
-from outrider.supervisor import control, crashes, exits, family, logs, registry
+from outrider.supervisor import cgroup, control, crashes, exits, family, limits, logs, registry
 from outrider.supervisor.care import Care
 from outrider.supervisor.channel.hub import Hub
 from outrider.supervisor.discovery import Observed
@@ -82,6 +82,8 @@ class Supervisor:
         self.heard_s: dict[str, float] = {}
         self.events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
         self.family = family.Family(run_dir)
+        self.limits = limits.Holder(self.told, cgroup.find())
+        self.held: dict[str, dict[str, str]] = {}
         self.care = Care(self)
         self.hub = Hub(run_dir / CHANNEL, who=self._who, known=self._is_declared, tell=self.told)
         self._orders = Orders(self)
@@ -250,6 +252,8 @@ class Supervisor:
             self._statsd.close()
         self.hub.close()
         self._telemetry.close()
+        for name in self.processes:
+            self.limits.release(name)
         self.pipes.clear()
         self.family.reap()
         (self.run_dir / control.SOCKET).unlink(missing_ok=True)
@@ -279,6 +283,8 @@ class Supervisor:
 
     def told(self, name: str, what: str, detail: str, **more: str) -> None:
         """Keep an event; ``more`` holds who asked for it, why, and what came of it."""
+        if what in ("stopped", "backoff", "failed"):
+            self.limits.clear(name)
         self._sequence += 1
         self.events.append(
             {
@@ -291,6 +297,18 @@ class Supervisor:
             }
         )
         self.save_soon()
+
+    def begun(self, process: Supervised) -> None:
+        """Hold a process that runs to its limits, with its first instruction or nearly so."""
+        self.hold_limits(process)
+        self.save_soon()
+
+    def hold_limits(self, process: Supervised) -> None:
+        """Apply the limits that a process has now."""
+        spec, pid = process.spec, process.pid
+        if pid is not None:
+            wanted = limits.Limits(spec.memory_limit_bytes, spec.cores, spec.priority)
+            self.held[spec.name] = self.limits.hold(spec.name, pid, wanted)
 
     def crashed(self, process: Supervised, end: End) -> None:
         """Have a report of a crash written, without keeping the restart waiting."""

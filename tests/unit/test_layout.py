@@ -64,7 +64,7 @@ def test_every_public_task_of_the_contract_exists() -> None:
         "alert": ("evaluate", "notify", "escalate"),
         "warm": ("plan", "run", "key"),
         "tune": ("database", "pools", "cache", "process", "all"),
-        "supervise": ("start", "stop", "restart", "scale", "limit", "diagnose"),
+        "supervise": ("start", "stop", "restart", "scale", "limit", "diagnose", "autoscale"),
         "validate": ("run", "phase"),
         "maintain": ("seal", "rollup", "expire"),
     }

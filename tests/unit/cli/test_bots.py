@@ -230,3 +230,67 @@ def test_endless_output_is_cut_to_its_end(logged: Path, outrider: Outrider) -> N
     logged.write_text("x" * 200_000 + "\nlast\n")
 
     assert outrider("bots", "logs", "a", "-n", "1").stdout == "last\n"
+
+
+def test_a_bot_is_scaled_by_hand(run: Run) -> None:
+    async def test(fleet: Fleet, command: Command) -> None:
+        fleet.declared["a"] = fleet.spec("a")
+        said = await command("bots", "scale", "a", "2", "--why", "busy evening")
+        assert said.exit_code == 0
+        assert [line.split()[0] for line in said.stdout.splitlines()[1:]] == ["a", "a-2"]
+        assert ("a", "asked to scale") in {event[:2] for event in fleet.events("a")}
+
+    run(test)
+
+
+def test_scaling_without_a_number_says_what_is_missing(outrider: Outrider) -> None:
+    said = outrider("bots", "scale", "a")
+
+    assert said.exit_code == 2
+    assert "give BOT and INSTANCES, or --explain" in said.output
+
+
+def test_what_scaling_decided_is_explained(
+    valkey_url: str, outrider: Outrider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from outrider.settings import Settings
+    from outrider.store import connection, keys
+
+    monkeypatch.setenv("OUTRIDER_REDIS_URL", valkey_url)
+    assert "nothing was decided yet" in outrider("bots", "scale", "--explain").output
+    decided = {
+        "bot": "a", "replicas": 1, "wanted": 4, "rate": 35.0, "queue": 12.0, "service_rate": 10.0,
+        "result": "dry run: not done", "reason": "up from 1 to 4: it is busy",
+    }  # fmt: skip
+    with connection.connect(valkey_url) as client:
+        client.hset(keys.scaling(Settings().host), "a", json.dumps(decided))
+
+    said = outrider("bots", "scale", "--explain").output
+    assert "35.00/s" in said
+    assert "up from 1 to 4: it is busy" in said
+    assert "dry run: not done" in said
+    assert json.loads(outrider("bots", "scale", "a", "--explain", "--json").output) == [decided]
+
+
+def test_limits_are_compared_with_what_was_used(
+    valkey_url: str, outrider: Outrider, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from outrider.store import connection
+    from outrider.store.redis import RedisStore
+
+    monkeypatch.setenv("OUTRIDER_REDIS_URL", valkey_url)
+    (folder / "outrider.toml").write_text(
+        '[bots.canary]\nentry = "m:f"\n[bots.canary.limits]\nmemory = "400MiB"\n'
+    )
+    with connection.connect(valkey_url) as client:
+        store = RedisStore("", client=client)
+        now = int(time.time() // 10)
+        for tick in range(now - 120, now):
+            store.append("one", tick, {"bot.canary.rss_bytes": 140.0 * (1 << 20)})
+
+    said = outrider("bots", "limits").output
+    assert "canary needs 140.0 MiB at p99 and is given 400.0 MiB: 180.0 MiB is enough." in said
+    found = json.loads(outrider("bots", "limits", "--json").output)
+    assert [(need["resource"], need["given"]) for need in found] == [
+        ("memory", 400 << 20), ("cpu", None),
+    ]  # fmt: skip

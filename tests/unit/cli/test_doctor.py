@@ -45,7 +45,7 @@ def test_what_is_well_is_ok_and_what_does_not_run_has_failed(
     assert said.exit_code == 1
     assert states(said) == {
         "python": "ok", "kernel": "ok", "settings": "ok", "redis": "ok", "ticks": "ok",
-        "dead letters": "ok", "supervisor": "failed",
+        "dead letters": "ok", "supervisor": "failed", "limits": "ok",
     }  # fmt: skip
 
 
@@ -69,6 +69,7 @@ def test_without_a_redis_the_rest_is_still_looked_at(outrider: Outrider) -> None
     assert said.exit_code == 1
     assert states(said) == {
         "python": "ok", "kernel": "ok", "settings": "ok", "redis": "failed", "supervisor": "failed",
+        "limits": "ok",
     }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Recorded loads, a simulation of replicas under them, and the policies that are compared."""

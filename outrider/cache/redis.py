@@ -145,10 +145,11 @@ class RedisTier:
             tags=tuple(tags),
         )
         with self.outbox.lock:
-            slot = self.slot(change)
-            fence = "" if token else expected
-            if self._write(space, change, slot, life_s=life_s, token=token, expected=fence):
-                return slot
+            if self._is_open(space):
+                slot = self.slot(change)
+                fence = "" if token else expected
+                if self._write(space, change, slot, life_s=life_s, token=token, expected=fence):
+                    return slot
             self.outbox.add(change)
             return None
 
@@ -156,9 +157,10 @@ class RedisTier:
         """Forget a k(ey), a t(ag) or the n(amespace) everywhere. None: it is owed instead."""
         change = Change(kind=kind, namespace=space.name, version=space.version, key=name)
         with self.outbox.lock:
-            slot = self.slot(change)
-            if self._is_open(space) and self._invalidate(space, change, slot):
-                return slot
+            if self._is_open(space):
+                slot = self.slot(change)
+                if self._invalidate(space, change, slot):
+                    return slot
             self.outbox.add(change)
             return None
 

@@ -115,6 +115,19 @@ def test_nobody_asks_while_redis_is_known_to_be_away(way: str, make: Make, serve
     assert remote.breaker.opened == 1
 
 
+def test_nothing_is_sent_to_a_server_that_has_gone_silent(make: Make, server: Any) -> None:
+    cache = make()
+    cache.get(CALL.key)
+    remote: Any = cache._remote
+    server.freeze()
+    remote.link.overdue()  # as who waited for an answer in vain would have it
+    space = cache._filling.space
+    assert remote.get(space, CALL.key) is None
+    assert remote.invalidate(space, "k", CALL.key) is None
+    assert remote.store(space, CALL.key, b"v", life_s=60) is None
+    assert len(remote.outbox) == 2
+
+
 @pytest.mark.parametrize("kind", ["key", "tag", "namespace"])
 def test_what_was_invalidated_during_an_outage_does_not_come_back(
     kind: str, make: Make, server: Any

@@ -92,8 +92,8 @@ def test_a_value_from_redis_lives_in_memory_only_for_the_rest_of_its_life(
     one, other = make(valkey_url, ttl_s=60), make(valkey_url, ttl_s=60)
     one.load(CALL, Loader())
     clock.advance(50)
-    other.load(CALL, fail)
-    assert len(other) == 1
+    while len(other) == 0:  # word of the write itself may come after its first reader
+        assert other.load(CALL, fail) == "value 1"
     clock.advance(10)
     assert other.memory.get(CALL.key) is None
 
@@ -207,7 +207,9 @@ def test_memory_serves_and_loaders_load_while_redis_is(way: str, make: Any, serv
     assert [cache.load(other, load) for _ in range(2)] == ["value 2"] * 2
     assert cache.is_away
     assert cache._remote.breaker.opened == 1
-    assert (cache.statistics.fallbacks, cache.statistics.unsent_writes) == (1, 1)
+    # The first call may come before or after the connection was found to be lost.
+    assert cache.statistics.fallbacks in (1, 2)
+    assert cache.statistics.unsent_writes == 1
 
 
 @pytest.mark.parametrize("way", ["killed", "frozen"])

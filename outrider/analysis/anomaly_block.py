@@ -32,13 +32,21 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Places = NDArray[np.intp]
 
+# What is kept of a block, in the order of its state; the rest follows from it (``derive``).
+COLUMNS = (
+    "counters", "counted_s", "counted", "samples", "scale", "evidence", "since_s", "alarmed_at",
+    "last", "run", "longest", "moves", "lowest", "highest", "is_flat", "is_new",
+    "levels", "smoothed", "tallest", "tallest_at", "peaks", "days", "weeks",
+)  # fmt: skip
 _VIEWS, _KINDS, _SMOOTHINGS = len(tuning.VIEWS), len(tuning.RESIDUALS), len(tuning.SMOOTHINGS)
 _RESIDUALS = _VIEWS * _KINDS
 _RATES = np.array(tuning.SMOOTHINGS[1:])[None, :, None]
 _LEVELS = np.array(tuning.LEVELS)[:, None]
 # One number a series, under the same name in block and detector.
-_SCALARS = ("samples", "scale", "last", "run", "longest", "moves", "lowest", "highest")
-_MORE_SCALARS = ("alarmed_at", "since_s", "evidence")
+_SCALARS = (
+    "samples", "scale", "last", "run", "longest", "moves", "lowest", "highest",
+    "alarmed_at", "since_s", "evidence", "is_flat", "is_new",
+)  # fmt: skip
 
 
 class Block:
@@ -79,20 +87,39 @@ class Block:
             return self._step(clock, timestamp_s, values, before)
         scores = np.zeros(len(values))
         if known.any():
-            part = self._part(known)
+            part = self.part(known)
             scores[known] = part._step(clock, timestamp_s, values[known], before[known])  # noqa: SLF001
             for name, own in vars(self).items():
                 if isinstance(own, np.ndarray):
                     own[..., known] = getattr(part, name)
         return scores
 
-    def _part(self, which: NDArray[np.bool_]) -> Block:
+    def part(self, which: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Block:
+        """Return some of the series as a block of their own."""
         part = copy.copy(self)
         for name, own in vars(self).items():
             if isinstance(own, np.ndarray):
-                # Contiguous, or what is written through ``ravel`` would go into a copy.
-                setattr(part, name, np.ascontiguousarray(own[..., which]))
+                # A copy, and contiguous: what is written through ``ravel`` must stay in it.
+                setattr(part, name, own[..., which].copy(order="C"))
+        part.any_counters = bool(part.counters.any())
         return part
+
+    def selected(self, places: Places, counters: NDArray[np.bool_]) -> Block:
+        """Return the series at these places, in this order; -1 is a new one, of its flag."""
+        made, old = Block(counters, self.set_to), places >= 0
+        for name, own in vars(made).items():
+            if isinstance(own, np.ndarray):
+                own[..., old] = getattr(self, name)[..., places[old]]
+        made.any_counters = bool(made.counters.any())
+        return made
+
+    def derive(self, clock: Clock) -> None:
+        """Make what follows from the columns that a state holds."""
+        self.any_counters = bool(self.counters.any())
+        kept = self.peaks.reshape(self.set_to.peaks, -1)
+        full = np.flatnonzero(np.isfinite(kept[-1]))
+        self._rescale(full, kept[:, full])
+        self._bound(clock, np.arange(self.tallest.size))
 
     def _rates(self, timestamp_s: float, values: Floats) -> Floats:
         known = self.counters & np.isfinite(values)
@@ -138,7 +165,9 @@ class Block:
         log = np.floor(log * GRID + 0.5) / GRID
         seen = np.stack([values, np.copysign(log, values)])
         fresh = self.samples == 1
-        self.levels[:, :, fresh] = seen[:, None, fresh]
+        if fresh.any():
+            self.levels[:, :, fresh] = seen[:, None, fresh]
+            self.tallest_at[..., fresh] = clock.ticks
         strays = np.empty((_VIEWS, _KINDS, len(values)))
         off_level = seen[:, None] - self.levels
         strays[:, 2:] = off_level
@@ -240,7 +269,7 @@ class Block:
         """Return one series as a detector."""
         one = AnomalyDetector(counter=bool(self.counters[at]), set_to=self.set_to)
         one.clock = copy.copy(clock)
-        for name in _SCALARS + _MORE_SCALARS:
+        for name in _SCALARS:
             setattr(one, name, getattr(self, name)[at].item())
         one.counted = (self.counted_s[at].item(), self.counted[at].item())
         one.levels = tuple(self.levels[:, :, at].ravel().tolist())
@@ -251,20 +280,14 @@ class Block:
         one.peaks = [[peak for peak in row if math.isfinite(peak)] for row in rows]
         one.tallest = self.tallest[..., at].ravel().tolist()
         one.tallest_at = self.tallest_at[..., at].ravel().tolist()
+        one.residuals = self.smoothed[:, 0, at].tolist()
         one.per_scale = [1.0 / self.set_to.scale_of(each) if each else 0.0 for each in one.peaks]
         one.renew()
         return one
 
-    def show(self, at: int, one: AnomalyDetector) -> None:
-        """Give a detector that was taken out what ``explain`` needs of the last sample."""
-        sizes = self.smoothed[..., at]
-        one.residuals = sizes[:, 0].tolist()
-        one.found = list(enumerate(sizes.ravel().tolist()))
-        one.is_flat, one.is_new = bool(self.is_flat[at]), bool(self.is_new[at])
-
     def put_in(self, at: int, one: AnomalyDetector) -> None:
         """Go on with a detector's history as series ``at``."""
-        for name in _SCALARS + _MORE_SCALARS:
+        for name in _SCALARS:
             getattr(self, name)[at] = getattr(one, name)
         self.counters[at] = one.counter
         self.any_counters = bool(self.counters.any())
@@ -272,6 +295,7 @@ class Block:
         self.levels[:, :, at] = np.reshape(one.levels, (_VIEWS, -1))
         self.days[0, :, at], self.weeks[0, :, at] = one.tables[0], one.tables[1]
         self.days[1, :, at], self.weeks[1, :, at] = one.tables[2], one.tables[3]
+        self.smoothed[:, 0, at] = one.residuals
         self.smoothed[:, 1:, at] = one.smoothed
         lacking = self.set_to.peaks
         rows = [each + [-math.inf] * (lacking - len(each)) for each in one.peaks]

@@ -83,8 +83,8 @@ class AnomalyDetector:
         self.since_s = math.nan
         self.evidence = 0.0
         self.is_flat = self.is_new = False
-        self.residuals: list[float] = []
-        self.found: list[tuple[int, float]] = []
+        self.residuals = [0.0] * _RESIDUALS
+        self._found: list[tuple[int, float]] = []
 
     def update(self, timestamp_s: float, value: float) -> float:
         """Return the score of the next sample, 0..1; what is no finite number scores 0."""
@@ -102,10 +102,9 @@ class AnomalyDetector:
         self.residuals = self._residuals(value)
         if self.samples == tuning.SCALE_SAMPLES:
             self.renew()
-        self.found = found = self._beyond()
-        if found:
-            warm = self.samples > clock.warm_up()
-            self._weigh(now, warm=warm)
+        self._found = self._beyond()
+        if self._found:
+            self._weigh(now, warm=self.samples > clock.warm_up())
         self._remember(value)
         evidence = self.evidence
         if evidence and not before:
@@ -120,7 +119,9 @@ class AnomalyDetector:
         """Say why the last sample is odd; None when there is no evidence that it is."""
         if not self.evidence:
             return None
-        by = {at: z for at, size in self.found if (z := self._z(at, abs(size))) > 0}
+        rows = zip(self.residuals, self.smoothed, strict=True)
+        sizes = enumerate(abs(size) for stray, others in rows for size in (stray, *others))
+        by = {at: z for at, size in sizes if (z := self._z(at, size)) > 0}
         component = explanation.component(by, is_flat=self.is_flat, is_new=self.is_new)
         seasonal = component == "season"
         own = [at for at in by if not seasonal or explanation.is_seasonal(at)]
@@ -170,6 +171,7 @@ class AnomalyDetector:
         log = math.copysign(log, value)
         if count == 1:
             self.levels = (value,) * 3 + (log,) * 3
+            self.tallest_at = [clock.ticks] * tuning.FEATURES
         first = 1.0 / count
         slow, middle, quick = tuning.LEVELS
         if first > slow:
@@ -233,7 +235,7 @@ class AnomalyDetector:
     def _weigh(self, now: int, *, warm: bool) -> None:
         """Add up the evidence of features beyond their limits, and let episodes grow."""
         bounds, tallest, total = self.bounds, self.tallest, 0.0
-        for at, signed in self.found:
+        for at, signed in self._found:
             size = abs(signed)
             if warm and size > bounds[at]:
                 total += self._z(at, size)

@@ -20,6 +20,7 @@ from outrider.analysis.anomaly_clock import CLOSE_EVERY, RENEW_EVERY, Clock
 from outrider.analysis.anomaly_detector import (
     FLOOR,
     GRID,
+    LEAST_TOTAL,
     LONG_AGO,
     MOST,
     NEVER,
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 # What is kept of a block, in the order of its state; the rest follows from it (``derive``).
 COLUMNS = (
-    "counters", "counted_s", "counted", "samples", "scale", "evidence", "since_s", "alarmed_at",
-    "last", "run", "longest", "moves", "lowest", "highest", "is_flat", "is_new",
+    "counters", "counted_s", "counted", "samples", "born_s", "scale", "evidence", "total", "since_s",
+    "alarmed_at", "last", "run", "longest", "moves", "lowest", "highest", "is_flat", "is_new",
     "levels", "smoothed", "tallest", "tallest_at", "peaks", "days", "weeks",
 )  # fmt: skip
 _VIEWS, _KINDS, _SMOOTHINGS = len(tuning.VIEWS), len(tuning.RESIDUALS), len(tuning.SMOOTHINGS)
@@ -44,8 +45,8 @@ _RATES = np.array(tuning.SMOOTHINGS[1:])[None, :, None]
 _LEVELS = np.array(tuning.LEVELS)[:, None]
 # One number a series, under the same name in block and detector.
 _SCALARS = (
-    "samples", "scale", "last", "run", "longest", "moves", "lowest", "highest",
-    "alarmed_at", "since_s", "evidence", "is_flat", "is_new",
+    "samples", "born_s", "scale", "last", "run", "longest", "moves", "lowest", "highest",
+    "alarmed_at", "since_s", "evidence", "total", "is_flat", "is_new",
 )  # fmt: skip
 
 
@@ -59,7 +60,7 @@ class Block:
         self.any_counters = bool(counters.any())
         self.counted_s, self.counted = np.full((2, size), np.nan)
         self.samples = np.zeros(size, dtype=np.int64)
-        self.scale, self.evidence = np.zeros((2, size))
+        self.born_s, self.scale, self.evidence, self.total = np.zeros((4, size))
         self.days = np.full((_VIEWS, tuning.DAY_BUCKETS, size), np.nan, dtype=np.float32)
         self.weeks = np.full((_VIEWS, tuning.WEEK_BUCKETS, size), np.nan, dtype=np.float32)
         self.levels = np.zeros((_VIEWS, len(tuning.LEVELS), size))
@@ -147,13 +148,24 @@ class Block:
         self._remember(clock, values)
         evidence = self.evidence
         self.since_s[(evidence > 0) & (before == 0)] = timestamp_s
-        scores = evidence / (evidence + set_to.level)
-        over = np.flatnonzero(evidence >= set_to.level)
-        if len(over):
+        self.total *= set_to.keep
+        self.total += evidence
+        self.total[self.total < LEAST_TOTAL] = 0.0
+        scores = np.zeros(len(values))
+        some = np.flatnonzero(self.total)
+        if len(some):
+            total, level = self.total[some], self._level(clock, some)
+            scores[some] = total / (total + level)
+            over = some[total >= level]
             stale = over[now - self.alarmed_at[over] <= clock.samples(set_to.cool_down)]
             self.alarmed_at[over] = now
             scores[stale] = 0.0
         return scores
+
+    def _level(self, clock: Clock, at: Places) -> Floats:
+        age_s = np.maximum(clock.seen_s - self.born_s[at], 1.0)
+        youth = 1.0 + (self.set_to.youth_s / age_s) ** 1.5
+        return self.set_to.level * np.minimum(youth, self.set_to.most_youth)
 
     def _residuals(self, clock: Clock, values: Floats) -> Floats:
         self.samples += 1
@@ -168,6 +180,7 @@ class Block:
         if fresh.any():
             self.levels[:, :, fresh] = seen[:, None, fresh]
             self.tallest_at[..., fresh] = clock.ticks
+            self.born_s[fresh] = clock.seen_s
         strays = np.empty((_VIEWS, _KINDS, len(values)))
         off_level = seen[:, None] - self.levels
         strays[:, 2:] = off_level
@@ -191,8 +204,10 @@ class Block:
         warm = self.samples > clock.warm_up()
         strong = (sizes > bounds) & warm[at % count]
         where = at[strong]
-        z = np.log(sizes[strong]) + clock.faded - self.peaks[-1].ravel()[where]
-        z = np.clip(z * self.per_scale.ravel()[where] - set_to.log_peaks, 0.0, set_to.cap)
+        excess = np.log(sizes[strong]) + clock.faded - self.peaks[-1].ravel()[where]
+        excess = np.maximum(excess * self.per_scale.ravel()[where], 0.0)
+        z = set_to.weight * np.log1p(excess / set_to.weight) - set_to.log_peaks
+        z = np.maximum(z, 0.0)
         grown = sizes > self.tallest.ravel()[at]
         which, size = at[grown], sizes[grown]
         self.tallest.ravel()[which] = size
@@ -212,8 +227,10 @@ class Block:
         np.maximum(self.highest, values, out=self.highest)
         least = clock.samples(anomaly_flat.LEAST_RUN)
         self.is_flat = same & anomaly_flat.are_due(self.run, self.longest, self.moves, least)
-        warm = self.samples > clock.warm_up()
-        self.evidence = self.evidence + np.where(self.is_flat & warm, self.set_to.level, 0.0)
+        flat = np.flatnonzero(self.is_flat & (self.samples > clock.warm_up()))
+        if len(flat):
+            self.evidence = self.evidence.copy()
+            self.evidence[flat] += self._level(clock, flat)
 
     def _close(self, clock: Clock) -> None:
         set_to, now = self.set_to, clock.ticks
@@ -240,9 +257,8 @@ class Block:
         for row in kept:
             total = total + row
         excess = total - set_to.peaks * kept[-1]
-        weight = set_to.peaks - 1 + set_to.prior_weight
         prior = set_to.prior_weight * set_to.prior_scale
-        self.per_scale.ravel()[at] = 1.0 / ((excess + prior) / weight)
+        self.per_scale.ravel()[at] = 1.0 / ((excess + prior) / set_to.weight)
 
     def _floors(self) -> Floats:
         """Return the least size that counts, shape ``[residuals, 1, size]``."""
@@ -259,7 +275,7 @@ class Block:
         start = np.where(full, lowest - clock.horizon, 0.0)
         scale = np.where(full, self.per_scale.ravel()[at], 1.0)
         low = np.where(full, np.maximum(np.exp(start), floor), floor)
-        bound = np.exp(np.minimum(start + self.set_to.log_peaks / scale, 700.0))
+        bound = np.exp(np.minimum(start + self.set_to.least_excess / scale, 700.0))
         bound = np.where(full, np.maximum(bound, low), np.inf)
         self.bounds.ravel()[at] = bound
         limit = np.minimum(np.maximum(self.tallest.ravel()[at], low), np.minimum(bound, 1e150))

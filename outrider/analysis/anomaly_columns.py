@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAGIC = b"oab\x02"
-_HEAD = struct.Struct("<4sIIq5d")
+_HEAD = struct.Struct("<4sIIq6d")
 # Bounds what a forged state can ask for.
 _MOST_SERIES = 100_000
 
@@ -34,7 +34,7 @@ def dumps(clock: Clock, block: Block) -> bytes:
         raise BadArgument("only banks with the shipped tuning have a state; leave out set_to")
     numbers = b"".join(_little(getattr(block, name)).tobytes() for name in COLUMNS)
     packed = zstandard.compress(numbers, 1)
-    times = (clock.last_s, clock.step_s, clock.age, clock.faded, clock.horizon)
+    times = (clock.last_s, clock.step_s, clock.age, clock.faded, clock.horizon, clock.seen_s)
     head = _HEAD.pack(_MAGIC, 0, len(block.counters), clock.ticks, *times)
     return head[:4] + struct.pack("<I", zlib.crc32(head[8:] + packed)) + head[8:] + packed
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MAGIC = b"oad\x02"
 _F, _K = tuning.FEATURES, tuning.DEFAULT.peaks
 _TABLES = (tuning.DAY_BUCKETS, tuning.WEEK_BUCKETS) * 2
-_LAYOUT = struct.Struct(f"<3?6q13d6d{sum(_TABLES)}f{_F}d{_F * _K}d{_F}d{_F}q")
+_LAYOUT = struct.Struct(f"<3?6q16d6d{sum(_TABLES)}f{_F}d{_F * _K}d{_F}d{_F}q")
 SIZE = 8 + _LAYOUT.size
 
 
@@ -39,8 +39,11 @@ def dumps(detector: AnomalyDetector) -> bytes:
             clock.age,
             clock.faded,
             clock.horizon,
+            clock.seen_s,
+            own.born_s,
             own.scale,
             own.evidence,
+            own.total,
         ),
         *(own.last, own.lowest, own.highest, own.since_s, *own.counted),
         *own.levels,
@@ -75,7 +78,7 @@ def loads(state: bytes, into: AnomalyDetector) -> AnomalyDetector:
         int, take(6)
     )
     clock.last_s, clock.step_s, clock.age, clock.faded, clock.horizon = take(5)
-    into.scale, into.evidence = take(2)
+    clock.seen_s, into.born_s, into.scale, into.evidence, into.total = take(5)
     into.last, into.lowest, into.highest, into.since_s, counted_s, counted = take(6)
     into.counted = (counted_s, counted)
     into.levels = tuple(take(6))

@@ -52,18 +52,18 @@ class AnomalyBank:
         self._split(Block(_flags(counters, count), set_to))
 
     def update(self, timestamp_s: float, values: ArrayLike) -> NDArray[np.float64]:
-        """Return the scores, shape ``[count]``. Raises BadArgument for another shape."""
+        """Return the scores, shape ``[count]``. Raises BadArgument for another shape.
+
+        A tick that is not newer than the last scores 0 and changes nothing.
+        """
         seen = np.asarray(values, dtype=np.float64)
         if seen.shape != (self.count,):
             raise BadArgument(f"values has shape {seen.shape}; this bank takes ({self.count},)")
         scores = np.zeros(self.count)
-        placed = self.clock.advance(timestamp_s)
-        for at, block in enumerate(self._blocks):
-            part = slice(at * _BLOCK, at * _BLOCK + _BLOCK)
-            if placed:
+        if self.clock.advance(timestamp_s):
+            for at, block in enumerate(self._blocks):
+                part = slice(at * _BLOCK, at * _BLOCK + _BLOCK)
                 scores[part] = block.update(self.clock, timestamp_s, seen[part])
-            else:
-                block.evidence[:] = 0.0
         return scores
 
     @property
@@ -115,7 +115,7 @@ class AnomalyBank:
         self._blocks = [whole.part(slice(start, start + _BLOCK)) for start in starts]
 
     def _whole(self) -> Block:
-        whole = Block(self._joined("counters"), self.clock.set_to)
+        whole = Block(np.zeros(self.count, dtype=bool), self.clock.set_to)
         for name in COLUMNS:
             setattr(whole, name, self._joined(name))
         whole.derive(self.clock)

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Places = NDArray[np.intp]
 
-# What is kept of a block, in the order of its state; the rest follows from it (``derive``).
+# What is kept of a block, in the order of its state; the rest follows (``derive``).
 COLUMNS = (
-    "counters", "counted_s", "counted", "samples", "born_s", "scale", "evidence", "total", "since_s",
-    "alarmed_at", "last", "run", "longest", "moves", "lowest", "highest", "is_flat", "is_new",
-    "levels", "smoothed", "tallest", "tallest_at", "peaks", "days", "weeks",
+    "counters", "counted_s", "counted", "samples", "born_s", "scale", "evidence", "total",
+    "since_s", "alarmed_at", "last", "run", "longest", "moves", "lowest", "highest",
+    "is_flat", "is_new", "levels", "smoothed", "tallest", "tallest_at", "peaks", "days", "weeks",
 )  # fmt: skip
 _VIEWS, _KINDS, _SMOOTHINGS = len(tuning.VIEWS), len(tuning.RESIDUALS), len(tuning.SMOOTHINGS)
 _RESIDUALS = _VIEWS * _KINDS
@@ -163,9 +163,9 @@ class Block:
         return scores
 
     def _level(self, clock: Clock, at: Places) -> Floats:
-        age_s = np.maximum(clock.seen_s - self.born_s[at], 1.0)
-        youth = 1.0 + (self.set_to.youth_s / age_s) ** 1.5
-        return self.set_to.level * np.minimum(youth, self.set_to.most_youth)
+        ratio = self.set_to.youth_s / np.maximum(clock.seen_s - self.born_s[at], 1.0)
+        level: Floats = np.minimum(1.0 + ratio * np.sqrt(ratio), self.set_to.most_youth)
+        return self.set_to.level * level
 
     def _residuals(self, clock: Clock, values: Floats) -> Floats:
         self.samples += 1

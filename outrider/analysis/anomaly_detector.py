@@ -20,10 +20,13 @@ some samples says more than a spike. The score is S / (S + level), and
 
 for a series of a given age: n episodes old, it sees a feature's record broken by chance with
 probability 1 / n in the next, so that without the age most false alarms would come in the first
-days. More than 60 are only for what can't be missed: ten times the usual, or cut off. A flat line (``anomaly_flat``) adds the level. An event is alarmed once: until S was below the
-level for the cool-down, further crossings score 0. Nothing later is ever looked at.
+days. It stops at 60, or on the first day nothing at all could be alarmed. A flat line
+(``anomaly_flat``) adds the level. An event is alarmed once: until S was below the level for the
+cool-down, further crossings score 0. Nothing later is ever looked at.
 
-Measured: MEASURED. ``docs/benchmarks.md`` says how, and on
+Measured: MEASURED.
+
+``docs/benchmarks.md`` says how, and on
 what it was tuned.
 
 Sources: Hill 1975, "A simple general approach to inference about the tail of a distribution"; what
@@ -100,13 +103,16 @@ class AnomalyDetector:
         self._found: list[tuple[int, float]] = []
 
     def update(self, timestamp_s: float, value: float) -> float:
-        """Return the score of the next sample, 0..1; what is no finite number scores 0."""
-        clock, self.evidence, before = self.clock, 0.0, self.evidence
+        """Return the score of the next sample, 0..1; what is no finite number scores 0.
+
+        A sample that is not newer than the last scores 0 and changes nothing.
+        """
+        clock = self.clock
         if not clock.advance(timestamp_s):
             return 0.0
-        now, set_to = clock.ticks, self.set_to
+        now, before, self.evidence = clock.ticks, self.evidence, 0.0
         if now % CLOSE_EVERY == 0 and self.samples:
-            self._close(now, clock.samples(set_to.gap))
+            self._close(now, clock.samples(self.set_to.gap))
         if self.counter:
             value = self._rate(timestamp_s, value)
         if not math.isfinite(value):
@@ -121,17 +127,7 @@ class AnomalyDetector:
         self._remember(value)
         if self.evidence and not before:
             self.since_s = timestamp_s
-        self.total = total = set_to.keep * self.total + self.evidence
-        if total < LEAST_TOTAL:
-            self.total = 0.0
-            return 0.0
-        level = set_to.level_at(clock.seen_s - self.born_s)
-        if total >= level:
-            fresh = now - self.alarmed_at > clock.samples(set_to.cool_down)
-            self.alarmed_at = now
-            if not fresh:
-                return 0.0
-        return total / (total + level)
+        return self._score(now)
 
     def explain(self) -> explanation.Explanation | None:
         """Say why the last sample is odd; None when there is no evidence that it is."""
@@ -171,6 +167,21 @@ class AnomalyDetector:
         """Make the bounds beyond which features are evidence, up to the clock's horizon."""
         for at in range(tuning.FEATURES):
             self._bound(at)
+
+    def _score(self, now: int) -> float:
+        """Add the sample's evidence to what is left of that before, and weigh it by age."""
+        set_to, clock = self.set_to, self.clock
+        self.total = total = set_to.keep * self.total + self.evidence
+        if total < LEAST_TOTAL:
+            self.total = 0.0
+            return 0.0
+        level = set_to.level_at(clock.seen_s - self.born_s)
+        if total >= level:
+            fresh = now - self.alarmed_at > clock.samples(set_to.cool_down)
+            self.alarmed_at = now
+            if not fresh:
+                return 0.0
+        return total / (total + level)
 
     def _rate(self, timestamp_s: float, value: float) -> float:
         before_s, before = self.counted
@@ -314,6 +325,8 @@ class AnomalyDetector:
         if len(peaks) == self.set_to.peaks:
             start = peaks[-1] - self.clock.horizon
             low = max(math.exp(start), floor)
-            bound = max(math.exp(min(start + self.set_to.least_excess / self.per_scale[at], 700)), low)
+            bound = max(
+                math.exp(min(start + self.set_to.least_excess / self.per_scale[at], 700)), low
+            )
         self.bounds[at] = bound
         self.limits[at // 4][at % 4] = min(max(self.tallest[at], low), bound, 1e150) ** 2

@@ -64,8 +64,8 @@ class Tuning:
         >>> [round(Tuning().level_at(86_400.0 * days), 1) for days in (1, 7, 14, 90)]
         [60.0, 11.5, 6.0, 3.2]
         """
-        youth = 1.0 + (self.youth_s / max(age_s, 1.0)) ** 1.5
-        return self.level * min(youth, self.most_youth)
+        ratio = self.youth_s / max(age_s, 1.0)
+        return self.level * min(1.0 + ratio * math.sqrt(ratio), self.most_youth)
 
 
 DEFAULT = Tuning()

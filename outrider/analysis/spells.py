@@ -34,7 +34,7 @@ class Spell(msgspec.Struct):
     """How long a series has been odd, and how. ``calm`` counts the ticks that were not.
 
     ``low`` to ``high`` was expected when it began; ``value`` is the newest, of a counter its rate
-    per second. ``after`` is what was done to its bot just before.
+    per second. ``after`` is what was done to its bot just before; ``told``: it was news.
     """
 
     since_s: float
@@ -45,6 +45,12 @@ class Spell(msgspec.Struct):
     score: float
     calm: int = 0
     after: str = ""
+    told: bool = False
+
+    def tell(self) -> bool:
+        """Return whether this is news: the first time that it is asked."""
+        was, self.told = self.told, True
+        return not was
 
 
 def follow(

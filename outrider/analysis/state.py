@@ -1,15 +1,16 @@
 """What the analysis of a host remembers: one value in Redis, so that any worker can go on with it.
 
 ``or:analysis:{host}`` is a hash: ``tick``, the last tick that was learned; ``state``, every
-estimator's memory, compressed; ``damaged``, how often a state could not be read. It is written once
-in SAVE_TICKS ticks: whoever loads it learns the rows since from the store, in order, and is where
-the writer was. So a state is a function of the rows, and a tick is learned once:
+estimator's memory, compressed; ``damaged``, how often a state could not be read. It is written at
+first often, later once in SAVE_TICKS ticks, as it is 2 to 4 KB a series: whoever loads it learns
+the rows since from the store, in order, and is where the writer was. So a state is a function of
+the rows, and a tick is learned once:
 
 - a tick that is delivered again, or late, is not newer than the state, and teaches nothing;
 - of two workers that write, the one with the older tick is refused (compare-and-set, in a script);
 - a state that is damaged or of another version is counted and begun anew.
 
-Rows that came more than the window of ``outrider.analyse.host`` ago are not caught up with.
+Rows that came more than MOST_BEHIND_TICKS ago are not caught up with.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from outrider.analysis.anomaly_bank import AnomalyBank
 from outrider.analysis.baseline_bank import DAY_S, BaselineBank
 from outrider.analysis.changepoint import ChangeBank
 from outrider.analysis.readings import Readings
-from outrider.analysis.spells import Spell
+from outrider.analysis.spells import Spell  # noqa: TC001 - msgspec reads the annotation
 from outrider.errors import StoreError
 from outrider.samples import bot_of, is_counter
 from outrider.store import keys
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
     from outrider.analysis.beginnings import Annotation
     from outrider.samples import Window
 
-SAVE_TICKS = 6
+# At the default interval: a minute while little is known, then ten, and an hour.
+LEAST_SAVE_TICKS, SAVE_TICKS, MOST_BEHIND_TICKS = 6, 60, 360
 TTL_S = 14 * 86_400
 # A series that was not seen for so long is forgotten.
 FORGET_S = 2 * DAY_S
@@ -121,6 +123,12 @@ class HostState:
             self.tick = int(ticks[line])
         return found
 
+    def is_due(self, stored_tick: int) -> bool:
+        """Tell whether it is time to write the state; ``stored_tick`` is that of what is stored."""
+        learned = self.detectors.clock.ticks
+        wait = min(max(learned // 4, LEAST_SAVE_TICKS), SAVE_TICKS)
+        return stored_tick < 0 or self.tick - stored_tick >= wait
+
     def judged(self, window: Window) -> NDArray[np.float64]:
         """Return the values of a window's last tick as they are judged, by series of the state."""
         readings = Readings(len(window.names))
@@ -174,7 +182,8 @@ class HostState:
         if len(head.sizes) != 4 or ends[-1] != len(body):  # noqa: PLR2004 - as many as estimators
             raise StoreError("a host's analysis is cut short.")
         parts = [body[start:end] for start, end in itertools.pairwise(ends)]
-        tables = (made.readings, made.normal, made.changes)
+        tables: list[Readings | BaselineBank | ChangeBank]
+        tables = [made.readings, made.normal, made.changes]
         for bank, part in zip(tables, parts, strict=False):
             bank.loads(part)
         made.detectors = AnomalyBank.loads(parts[-1])

@@ -2,7 +2,7 @@
 
 ``fixed_threshold_standard`` is with the shipped threshold, ``standard`` with the best for these
 files. ``cross_validated_standard`` chooses peaks, decay, prior, youth and level without the files
-it is scored on (nested: the mean of 5 folds by category, ten times over, and of leaving out a category
+it is scored on (nested: mean of 5 folds by category, ten times over, and of leaving out a category
 at a time); ``level_only_cross_validated`` keeps the shipped settings and chooses the level alone.
 What no cross-validation here can undo: the features and the rule of one alarm an event were found
 on half of the public benchmark. ``tries`` says how many settings were looked at.

@@ -16,11 +16,11 @@ incident hides the next. 8640 is 30 days at 5 minutes.
 Evidence adds up over features, and over time: S <- S / 2 + sum of z, so that what stays unusual for
 some samples says more than a spike. The score is S / (S + level), and
 
-    level = 3 (1 + (14 days / age) ^ 1.5), at most 60
+    level = 3.5 (1 + (14 days / age) ^ 1.5), at most 70
 
 for a series of a given age: n episodes old, it sees a feature's record broken by chance with
 probability 1 / n in the next, so that without the age most false alarms would come in the first
-days. It stops at 60, or on the first day nothing at all could be alarmed. A flat line
+days. It stops at 70, or on the first day nothing at all could be alarmed. A flat line
 (``anomaly_flat``) adds the level. An event is alarmed once: until S was below the level for the
 cool-down, further crossings score 0. Nothing later is ever looked at.
 

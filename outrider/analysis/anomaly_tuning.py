@@ -29,7 +29,7 @@ class Tuning:
     prior_weight: float = 1.0
     prior_scale: float = 0.3
     keep: float = 0.5
-    level: float = 3.0
+    level: float = 3.5
     youth_s: float = 14 * 86_400.0
     most_youth: float = 20.0
     warm_up: int = 150
@@ -62,7 +62,7 @@ class Tuning:
         """Return the evidence that an alarm takes of a series that has been known for so long.
 
         >>> [round(Tuning().level_at(86_400.0 * days), 1) for days in (1, 7, 14, 90)]
-        [60.0, 11.5, 6.0, 3.2]
+        [70.0, 13.4, 7.0, 3.7]
         """
         ratio = self.youth_s / max(age_s, 1.0)
         return self.level * min(1.0 + ratio * math.sqrt(ratio), self.most_youth)

@@ -234,3 +234,21 @@ def test_without_redis_it_says_so(outrider: Outrider, monkeypatch: pytest.Monkey
 
     assert outrider("report").exit_code == 3
     assert connection.without_password("redis://127.0.0.1:1/0") in outrider("report").stderr
+
+
+def test_a_worker_that_takes_over_learns_what_came_since_the_state_was_written(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = ctx.tick()
+    held = analyse._held[HOST]
+    stored = HostState.loads(taught(last - TICKS + 1))
+    ctx.redis.delete(keys.analysis(HOST))
+    state.save(ctx.redis, HOST, stored)
+    monkeypatch.setattr(analyse, "_held", {})
+
+    analyse._analyse(HOST, last)
+
+    # The window is ten minutes; what was stored was twenty minutes old.
+    taken_over = analyse._held[HOST]
+    assert taken_over.tick == held.tick
+    assert taken_over.detectors.clock.ticks - stored.detectors.clock.ticks >= TICKS - 1

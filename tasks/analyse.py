@@ -11,12 +11,13 @@ import numpy as np
 from celery import shared_task
 
 from outrider.analysis import beginnings, compare, findings, graph, outlook, report, state
-from outrider.clock import tick_start
+from outrider.clock import tick_at, tick_start
 from outrider.store import keys, rows
 from outrider.tasks import context
 from outrider.tasks.base import OutriderTask
 
 if TYPE_CHECKING:
+    from outrider.analysis.beginnings import Annotation
     from outrider.analysis.limits import Past
     from outrider.analysis.state import HostState
     from outrider.samples import Window
@@ -113,18 +114,32 @@ def _learn(ctx: Context, host: str, tick: int, window: Window) -> dict[str, Any]
     kept = _held.get(host)
     if kept is None or not stored <= kept.tick <= tick:
         kept = state.load(ctx.redis, host)
+    noted = beginnings.read(ctx.redis, host)
+    _catch_up(ctx, host, kept, until_s=float(window.times_s[0]), noted=noted)
     built, found = report.build(
         window, host=host, tick=tick, interval_s=ctx.store.interval_s, state=kept,
-        annotations=beginnings.read(ctx.redis, host), outlook=outlook.loads(ahead),
+        annotations=noted, outlook=outlook.loads(ahead),
         fleet=None if host == keys.FLEET else _fleet_window(ctx, window),
         needs=graph.needs_of(ctx.settings.bots),
     )  # fmt: skip
     _held[host] = kept
     findings.keep(ctx.redis, host, found, now_s=built["at_s"])
-    if kept.tick - stored >= state.SAVE_TICKS or stored < 0:
+    # At once where something was told: whoever goes on must not tell it again.
+    if kept.is_due(stored) or any(each["kind"] == "anomaly" for each in found):
         state.save(ctx.redis, host, kept)
     ctx.redis.set(key, json.dumps(built), ex=REPORT_TTL_S)
     return {"host": host, "tick": tick, "state": built["state"], "verdict": built["verdict"]}
+
+
+def _catch_up(
+    ctx: Context, host: str, kept: HostState, *, until_s: float, noted: list[Annotation]
+) -> None:
+    """Learn what came between a state that was loaded and the window; another worker found it."""
+    interval_s = ctx.store.interval_s
+    first = max(kept.tick + 1, tick_at(until_s, interval_s) - state.MOST_BEHIND_TICKS)
+    first_s = tick_start(first, interval_s)
+    if kept.tick >= 0 and first_s < until_s:
+        kept.learn(ctx.store.window(host, first_s, until_s), noted, interval_s=interval_s)
 
 
 def _newer(raw: bytes | None, tick: int) -> dict[str, Any] | None:

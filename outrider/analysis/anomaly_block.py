@@ -20,6 +20,7 @@ from outrider.analysis.anomaly_clock import CLOSE_EVERY, RENEW_EVERY, Clock
 from outrider.analysis.anomaly_detector import (
     FLOOR,
     GRID,
+    LEAST_TOTAL,
     LONG_AGO,
     MOST,
     NEVER,
@@ -32,13 +33,21 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Places = NDArray[np.intp]
 
+# What is kept of a block, in the order of its state; the rest follows (``derive``).
+COLUMNS = (
+    "counters", "counted_s", "counted", "samples", "born_s", "scale", "evidence", "total",
+    "since_s", "alarmed_at", "last", "run", "longest", "moves", "lowest", "highest",
+    "is_flat", "is_new", "levels", "smoothed", "tallest", "tallest_at", "peaks", "days", "weeks",
+)  # fmt: skip
 _VIEWS, _KINDS, _SMOOTHINGS = len(tuning.VIEWS), len(tuning.RESIDUALS), len(tuning.SMOOTHINGS)
 _RESIDUALS = _VIEWS * _KINDS
 _RATES = np.array(tuning.SMOOTHINGS[1:])[None, :, None]
 _LEVELS = np.array(tuning.LEVELS)[:, None]
 # One number a series, under the same name in block and detector.
-_SCALARS = ("samples", "scale", "last", "run", "longest", "moves", "lowest", "highest")
-_MORE_SCALARS = ("alarmed_at", "since_s", "evidence")
+_SCALARS = (
+    "samples", "born_s", "scale", "last", "run", "longest", "moves", "lowest", "highest",
+    "alarmed_at", "since_s", "evidence", "total", "is_flat", "is_new",
+)  # fmt: skip
 
 
 class Block:
@@ -51,7 +60,7 @@ class Block:
         self.any_counters = bool(counters.any())
         self.counted_s, self.counted = np.full((2, size), np.nan)
         self.samples = np.zeros(size, dtype=np.int64)
-        self.scale, self.evidence = np.zeros((2, size))
+        self.born_s, self.scale, self.evidence, self.total = np.zeros((4, size))
         self.days = np.full((_VIEWS, tuning.DAY_BUCKETS, size), np.nan, dtype=np.float32)
         self.weeks = np.full((_VIEWS, tuning.WEEK_BUCKETS, size), np.nan, dtype=np.float32)
         self.levels = np.zeros((_VIEWS, len(tuning.LEVELS), size))
@@ -79,20 +88,39 @@ class Block:
             return self._step(clock, timestamp_s, values, before)
         scores = np.zeros(len(values))
         if known.any():
-            part = self._part(known)
+            part = self.part(known)
             scores[known] = part._step(clock, timestamp_s, values[known], before[known])  # noqa: SLF001
             for name, own in vars(self).items():
                 if isinstance(own, np.ndarray):
                     own[..., known] = getattr(part, name)
         return scores
 
-    def _part(self, which: NDArray[np.bool_]) -> Block:
+    def part(self, which: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Block:
+        """Return some of the series as a block of their own."""
         part = copy.copy(self)
         for name, own in vars(self).items():
             if isinstance(own, np.ndarray):
-                # Contiguous, or what is written through ``ravel`` would go into a copy.
-                setattr(part, name, np.ascontiguousarray(own[..., which]))
+                # A copy, and contiguous: what is written through ``ravel`` must stay in it.
+                setattr(part, name, own[..., which].copy(order="C"))
+        part.any_counters = bool(part.counters.any())
         return part
+
+    def selected(self, places: Places, counters: NDArray[np.bool_]) -> Block:
+        """Return the series at these places, in this order; -1 is a new one, of its flag."""
+        made, old = Block(counters, self.set_to), places >= 0
+        for name, own in vars(made).items():
+            if isinstance(own, np.ndarray):
+                own[..., old] = getattr(self, name)[..., places[old]]
+        made.any_counters = bool(made.counters.any())
+        return made
+
+    def derive(self, clock: Clock) -> None:
+        """Make what follows from the columns that a state holds."""
+        self.any_counters = bool(self.counters.any())
+        kept = self.peaks.reshape(self.set_to.peaks, -1)
+        full = np.flatnonzero(np.isfinite(kept[-1]))
+        self._rescale(full, kept[:, full])
+        self._bound(clock, np.arange(self.tallest.size))
 
     def _rates(self, timestamp_s: float, values: Floats) -> Floats:
         known = self.counters & np.isfinite(values)
@@ -120,13 +148,24 @@ class Block:
         self._remember(clock, values)
         evidence = self.evidence
         self.since_s[(evidence > 0) & (before == 0)] = timestamp_s
-        scores = evidence / (evidence + set_to.level)
-        over = np.flatnonzero(evidence >= set_to.level)
-        if len(over):
+        self.total *= set_to.keep
+        self.total += evidence
+        self.total[self.total < LEAST_TOTAL] = 0.0
+        scores = np.zeros(len(values))
+        some = np.flatnonzero(self.total)
+        if len(some):
+            total, level = self.total[some], self._level(clock, some)
+            scores[some] = total / (total + level)
+            over = some[total >= level]
             stale = over[now - self.alarmed_at[over] <= clock.samples(set_to.cool_down)]
             self.alarmed_at[over] = now
             scores[stale] = 0.0
         return scores
+
+    def _level(self, clock: Clock, at: Places) -> Floats:
+        ratio = self.set_to.youth_s / np.maximum(clock.seen_s - self.born_s[at], 1.0)
+        level: Floats = np.minimum(1.0 + ratio * np.sqrt(ratio), self.set_to.most_youth)
+        return self.set_to.level * level
 
     def _residuals(self, clock: Clock, values: Floats) -> Floats:
         self.samples += 1
@@ -138,7 +177,10 @@ class Block:
         log = np.floor(log * GRID + 0.5) / GRID
         seen = np.stack([values, np.copysign(log, values)])
         fresh = self.samples == 1
-        self.levels[:, :, fresh] = seen[:, None, fresh]
+        if fresh.any():
+            self.levels[:, :, fresh] = seen[:, None, fresh]
+            self.tallest_at[..., fresh] = clock.ticks
+            self.born_s[fresh] = clock.seen_s
         strays = np.empty((_VIEWS, _KINDS, len(values)))
         off_level = seen[:, None] - self.levels
         strays[:, 2:] = off_level
@@ -162,8 +204,10 @@ class Block:
         warm = self.samples > clock.warm_up()
         strong = (sizes > bounds) & warm[at % count]
         where = at[strong]
-        z = np.log(sizes[strong]) + clock.faded - self.peaks[-1].ravel()[where]
-        z = np.clip(z * self.per_scale.ravel()[where] - set_to.log_peaks, 0.0, set_to.cap)
+        excess = np.log(sizes[strong]) + clock.faded - self.peaks[-1].ravel()[where]
+        excess = np.maximum(excess * self.per_scale.ravel()[where], 0.0)
+        z = set_to.weight * np.log1p(excess / set_to.weight) - set_to.log_peaks
+        z = np.maximum(z, 0.0)
         grown = sizes > self.tallest.ravel()[at]
         which, size = at[grown], sizes[grown]
         self.tallest.ravel()[which] = size
@@ -183,8 +227,10 @@ class Block:
         np.maximum(self.highest, values, out=self.highest)
         least = clock.samples(anomaly_flat.LEAST_RUN)
         self.is_flat = same & anomaly_flat.are_due(self.run, self.longest, self.moves, least)
-        warm = self.samples > clock.warm_up()
-        self.evidence = self.evidence + np.where(self.is_flat & warm, self.set_to.level, 0.0)
+        flat = np.flatnonzero(self.is_flat & (self.samples > clock.warm_up()))
+        if len(flat):
+            self.evidence = self.evidence.copy()
+            self.evidence[flat] += self._level(clock, flat)
 
     def _close(self, clock: Clock) -> None:
         set_to, now = self.set_to, clock.ticks
@@ -211,9 +257,8 @@ class Block:
         for row in kept:
             total = total + row
         excess = total - set_to.peaks * kept[-1]
-        weight = set_to.peaks - 1 + set_to.prior_weight
         prior = set_to.prior_weight * set_to.prior_scale
-        self.per_scale.ravel()[at] = 1.0 / ((excess + prior) / weight)
+        self.per_scale.ravel()[at] = 1.0 / ((excess + prior) / set_to.weight)
 
     def _floors(self) -> Floats:
         """Return the least size that counts, shape ``[residuals, 1, size]``."""
@@ -230,7 +275,7 @@ class Block:
         start = np.where(full, lowest - clock.horizon, 0.0)
         scale = np.where(full, self.per_scale.ravel()[at], 1.0)
         low = np.where(full, np.maximum(np.exp(start), floor), floor)
-        bound = np.exp(np.minimum(start + self.set_to.log_peaks / scale, 700.0))
+        bound = np.exp(np.minimum(start + self.set_to.least_excess / scale, 700.0))
         bound = np.where(full, np.maximum(bound, low), np.inf)
         self.bounds.ravel()[at] = bound
         limit = np.minimum(np.maximum(self.tallest.ravel()[at], low), np.minimum(bound, 1e150))
@@ -240,7 +285,7 @@ class Block:
         """Return one series as a detector."""
         one = AnomalyDetector(counter=bool(self.counters[at]), set_to=self.set_to)
         one.clock = copy.copy(clock)
-        for name in _SCALARS + _MORE_SCALARS:
+        for name in _SCALARS:
             setattr(one, name, getattr(self, name)[at].item())
         one.counted = (self.counted_s[at].item(), self.counted[at].item())
         one.levels = tuple(self.levels[:, :, at].ravel().tolist())
@@ -251,20 +296,14 @@ class Block:
         one.peaks = [[peak for peak in row if math.isfinite(peak)] for row in rows]
         one.tallest = self.tallest[..., at].ravel().tolist()
         one.tallest_at = self.tallest_at[..., at].ravel().tolist()
+        one.residuals = self.smoothed[:, 0, at].tolist()
         one.per_scale = [1.0 / self.set_to.scale_of(each) if each else 0.0 for each in one.peaks]
         one.renew()
         return one
 
-    def show(self, at: int, one: AnomalyDetector) -> None:
-        """Give a detector that was taken out what ``explain`` needs of the last sample."""
-        sizes = self.smoothed[..., at]
-        one.residuals = sizes[:, 0].tolist()
-        one.found = list(enumerate(sizes.ravel().tolist()))
-        one.is_flat, one.is_new = bool(self.is_flat[at]), bool(self.is_new[at])
-
     def put_in(self, at: int, one: AnomalyDetector) -> None:
         """Go on with a detector's history as series ``at``."""
-        for name in _SCALARS + _MORE_SCALARS:
+        for name in _SCALARS:
             getattr(self, name)[at] = getattr(one, name)
         self.counters[at] = one.counter
         self.any_counters = bool(self.counters.any())
@@ -272,6 +311,7 @@ class Block:
         self.levels[:, :, at] = np.reshape(one.levels, (_VIEWS, -1))
         self.days[0, :, at], self.weeks[0, :, at] = one.tables[0], one.tables[1]
         self.days[1, :, at], self.weeks[1, :, at] = one.tables[2], one.tables[3]
+        self.smoothed[:, 0, at] = one.residuals
         self.smoothed[:, 1:, at] = one.smoothed
         lacking = self.set_to.peaks
         rows = [each + [-math.inf] * (lacking - len(each)) for each in one.peaks]

@@ -15,6 +15,9 @@ from outrider.analysis import anomaly_tuning as tuning
 _DAY_S, _WEEK_S = 86400.0, 604800.0
 _PER_S = tuning.WEEK_BUCKETS / _WEEK_S
 _LEAST_STEP_S, _MOST_STEP_S = 1e-3, 1e7
+_MOST_STEPS = 10
+# What is not newer was delivered twice, or late. If it is a day older, the clock was set back.
+_REWOUND_S = _DAY_S
 # Whether episodes ended is looked for every so many ticks, and the bounds for evidence are made
 # for so many ticks ahead: each costs as much as a sample.
 CLOSE_EVERY, RENEW_EVERY = 8, 64
@@ -32,14 +35,18 @@ class Clock:
     age: float = 0.0
     faded: float = 0.0
     horizon: float = 0.0
+    # How much time was seen; of a gap only as much as a few steps.
+    seen_s: float = 0.0
     day: int = 0
     week: int = 0
 
     def advance(self, timestamp_s: float) -> bool:
-        """Take the next timestamp; False when it is no time that can be placed."""
+        """Take the next timestamp; False when it is no time, or not newer than the last."""
         since = timestamp_s - self.last_s
-        if since != self.step_s:
-            if not math.isfinite(timestamp_s):
+        if since == self.step_s:
+            self.seen_s += since
+        else:
+            if not math.isfinite(timestamp_s) or -_REWOUND_S < since <= 0:
                 return False
             self._learn(since)
         self.last_s = timestamp_s
@@ -79,3 +86,4 @@ class Clock:
             self.step_s = min(since, self.step_s * 1.05)
         else:
             self.step_s = max(since, self.step_s / 1.05)
+        self.seen_s += min(since, _MOST_STEPS * self.step_s)

@@ -18,10 +18,10 @@ from outrider.errors import BadArgument, StoreError
 if TYPE_CHECKING:
     from outrider.analysis.anomaly_detector import AnomalyDetector
 
-_MAGIC = b"oad\x01"
+_MAGIC = b"oad\x02"
 _F, _K = tuning.FEATURES, tuning.DEFAULT.peaks
 _TABLES = (tuning.DAY_BUCKETS, tuning.WEEK_BUCKETS) * 2
-_LAYOUT = struct.Struct(f"<?6q13d6d{sum(_TABLES)}f{_F * 3 // 4}d{_F * _K}d{_F}d{_F}q")
+_LAYOUT = struct.Struct(f"<3?6q16d6d{sum(_TABLES)}f{_F}d{_F * _K}d{_F}d{_F}q")
 SIZE = 8 + _LAYOUT.size
 
 
@@ -31,7 +31,7 @@ def dumps(detector: AnomalyDetector) -> bytes:
         raise BadArgument("only detectors with the shipped tuning have a state; leave out set_to")
     own, clock = detector, detector.clock
     body = _LAYOUT.pack(
-        own.counter,
+        *(own.counter, own.is_flat, own.is_new),
         *(own.samples, clock.ticks, own.alarmed_at, own.run, own.longest, own.moves),
         *(
             clock.last_s,
@@ -39,12 +39,16 @@ def dumps(detector: AnomalyDetector) -> bytes:
             clock.age,
             clock.faded,
             clock.horizon,
+            clock.seen_s,
+            own.born_s,
             own.scale,
             own.evidence,
+            own.total,
         ),
         *(own.last, own.lowest, own.highest, own.since_s, *own.counted),
         *own.levels,
         *(value for table in own.tables for value in table),
+        *own.residuals,
         *(value for row in own.smoothed for value in row),
         *(peak for each in own.peaks for peak in each + [math.nan] * (_K - len(each))),
         *own.tallest,
@@ -69,16 +73,17 @@ def loads(state: bytes, into: AnomalyDetector) -> AnomalyDetector:
         return [next(values) for _ in range(count)]
 
     clock = into.clock
-    into.counter = bool(next(values))
+    into.counter, into.is_flat, into.is_new = map(bool, take(3))
     into.samples, clock.ticks, into.alarmed_at, into.run, into.longest, into.moves = map(
         int, take(6)
     )
     clock.last_s, clock.step_s, clock.age, clock.faded, clock.horizon = take(5)
-    into.scale, into.evidence = take(2)
+    clock.seen_s, into.born_s, into.scale, into.evidence, into.total = take(5)
     into.last, into.lowest, into.highest, into.since_s, counted_s, counted = take(6)
     into.counted = (counted_s, counted)
     into.levels = tuple(take(6))
     into.tables = [array("f", take(size)) for size in _TABLES]
+    into.residuals = take(_F // 4)
     into.smoothed = [(a, b, c) for a, b, c in (take(3) for _ in range(_F // 4))]
     into.peaks = [[peak for peak in take(_K) if not math.isnan(peak)] for _ in range(_F)]
     into.tallest = take(_F)

@@ -28,8 +28,10 @@ class Tuning:
     fade_after: float = 8640.0
     prior_weight: float = 1.0
     prior_scale: float = 0.3
-    cap: float = 3.0
-    level: float = 10.0
+    keep: float = 0.5
+    level: float = 3.5
+    youth_s: float = 14 * 86_400.0
+    most_youth: float = 20.0
     warm_up: int = 150
     cool_down: int = 120
     unit_s: float = 300.0
@@ -41,11 +43,29 @@ class Tuning:
         """Return what the rank of the lowest kept peak takes off the evidence."""
         return math.log(self.peaks)
 
+    @property
+    def weight(self) -> float:
+        """Return how many peaks, those of the prior included, the tail's scale is known from."""
+        return self.peaks - 1 + self.prior_weight
+
+    @property
+    def least_excess(self) -> float:
+        """Return from how many scales over the lowest peak on a feature is evidence."""
+        return self.weight * math.expm1(self.log_peaks / self.weight)
+
     def scale_of(self, peaks: list[float]) -> float:
         """Return the tail's scale: mean excess over the lowest peak, drawn to the prior."""
         excess = sum(peaks) - len(peaks) * peaks[-1]
-        weight = self.peaks - 1 + self.prior_weight
-        return (excess + self.prior_weight * self.prior_scale) / weight
+        return (excess + self.prior_weight * self.prior_scale) / self.weight
+
+    def level_at(self, age_s: float) -> float:
+        """Return the evidence that an alarm takes of a series that has been known for so long.
+
+        >>> [round(Tuning().level_at(86_400.0 * days), 1) for days in (1, 7, 14, 90)]
+        [70.0, 13.4, 7.0, 3.7]
+        """
+        ratio = self.youth_s / max(age_s, 1.0)
+        return self.level * min(1.0 + ratio * math.sqrt(ratio), self.most_youth)
 
 
 DEFAULT = Tuning()

@@ -63,7 +63,7 @@ _WAITED_FOR = {
 _STANDS_OUT = 0.5
 
 
-def find(values: Values) -> Bottleneck | None:
+def _fullest(values: Values) -> Bottleneck | None:
     """Return the most saturated resource of a row, or None when nothing holds it back."""
     found: list[tuple[float, Bottleneck]] = []
     for series, resource, level, share in _RESOURCES:
@@ -89,7 +89,7 @@ def of(values: Values, changes: Sequence[Change], causes: Sequence[Cause]) -> Bo
     A resource that is as full as it always was has hurt nobody by it until now; so what changed
     comes first.
     """
-    full = find(values)
+    full = _fullest(values)
     first = next((each for each in causes if each.kind in _WAITED_FOR), None)
     if first is None:
         return replace(full, since_s=_since(full, changes)) if full else None

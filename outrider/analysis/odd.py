@@ -1,25 +1,34 @@
 """The one place where reports ask for anomalies: what fired, what was expected, what came.
 
-Another detector is wired up here, and nowhere else.
+The detector tells what is unusual; here is decided what is worth saying. Half a percent more memory
+than ever may be unusual, and is no news.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from outrider.analysis import anomaly, words
-from outrider.samples import is_counter
+from outrider.analysis import words
 
 if TYPE_CHECKING:
+    from outrider.analysis.spells import Spell
     from outrider.analysis.state import HostState
     from outrider.samples import Window
 
+MOST = 20
+# Less than a tenth beyond what was expected, or five points of a share, is no news.
+_LEAST_SHARE, _LEAST_RATIO = 0.1, 0.05
+# What counts its own time or age is odd by design when it restarts.
+_NOT_JUDGED = (".uptime_s", ".heartbeat_age_s", ".cpu_seconds_total")
+
 
 class Oddity(msgspec.Struct, frozen=True):
-    """A series that is not as usual. ``component`` says which part of the detector fired."""
+    """A series that is not as usual. ``component`` says which part of the detector fired.
+
+    ``value``, ``low`` and ``high`` are rates per second where the series is a counter.
+    """
 
     series: str
     value: float
@@ -32,37 +41,49 @@ class Oddity(msgspec.Struct, frozen=True):
 
 
 def find(window: Window, state: HostState) -> list[Oddity]:
-    """Return the odd series of a window's last tick, the oddest first.
+    """Return the series that are odd at a window's last tick, the oddest first.
 
-    Since when a series is odd is remembered by the state: it may be longer than the window.
+    The window was learned by the state before; so what is asked twice is the same twice.
     """
-    found = [_bounded(each, state) for each in anomaly.find(window)]
-    state.odd = {
-        each.series: min(each.since_s, state.odd.get(each.series, each.since_s)) for each in found
-    }
-    return [
-        Oddity(
-            each.series, each.value, each.low, each.high, each.score, state.odd[each.series],
-            "level", _words(each, float(window.times_s[-1]), state.odd[each.series]),
-        )
-        for each in found
-    ]  # fmt: skip
+    now_s = float(window.times_s[-1])
+    found = [
+        _oddity(name, spell, state, now_s)
+        for name, spell in state.odd.items()
+        if not spell.calm and _matters(name, spell)
+    ]
+    found.sort(key=lambda each: (-each.score, -_beyond(each)))
+    return found[:MOST]
 
 
-def _bounded(found: anomaly.Anomaly, state: HostState) -> anomaly.Anomaly:
-    """Return an anomaly whose range does not go below nought where the series never did."""
-    known = found.series in state.names
-    least = state.normal.table["least"][state.names.index(found.series)] if known else -1.0
-    return dataclasses.replace(found, low=max(found.low, 0.0)) if least >= 0 else found
+def _oddity(name: str, spell: Spell, state: HostState, now_s: float) -> Oddity:
+    least = state.normal.table["least"][state.names.index(name)]
+    # What was never negative is not expected to be.
+    low = max(spell.low, 0.0) if least >= 0 else spell.low
+    return Oddity(
+        name, spell.value, low, spell.high, spell.score, spell.since_s, spell.component,
+        _words(name, spell, low, now_s),
+    )  # fmt: skip
 
 
-def _words(found: anomaly.Anomaly, now_s: float, since_s: float) -> str:
-    # Of counters the detector judges the growth of a tick, which has no unit of its own.
-    show = f"{found.value:.4g}", f"{found.low:.4g} - {found.high:.4g}"
-    if not is_counter(found.series):
-        show = (
-            words.value(found.series, found.value),
-            words.span(found.series, found.low, found.high),
-        )
-    since = words.clock(since_s, now_s)
-    return f"{words.subject(found.series)} is {show[0]}, expected {show[1]}; since {since}"
+def _matters(name: str, spell: Spell) -> bool:
+    if name.endswith(_NOT_JUDGED):
+        return False
+    if spell.component == "flat_line":
+        return True
+    off = max(spell.low - spell.value, spell.value - spell.high)
+    least = _LEAST_SHARE * max(abs(spell.value), abs(spell.low), abs(spell.high))
+    return off >= (max(least, _LEAST_RATIO) if name.endswith("_ratio") else least)
+
+
+def _beyond(found: Oddity) -> float:
+    """Return how far beyond what was expected a value is, in widths of that."""
+    off = max(found.low - found.value, found.value - found.high)
+    return off / (found.high - found.low or 1.0)
+
+
+def _words(name: str, spell: Spell, low: float, now_s: float) -> str:
+    since = words.clock(spell.since_s, now_s) + (f", after {spell.after}" if spell.after else "")
+    what, value = words.subject(name), words.value(name, spell.value)
+    if spell.component == "flat_line":
+        return f"{what} stands still at {value}, which it never did for so long; since {since}"
+    return f"{what} is {value}, expected {words.span(name, low, spell.high)}; since {since}"

@@ -68,10 +68,10 @@ def against_all(
         if cause is causes[0] or cause.confidence >= _SURE_ENOUGH:
             found += _against_cause(cause, host)
     unique = {(each.text, each.task, each.setting): each for each in found}
-    return list(unique.values())[:_MOST] or against(bottleneck)
+    return list(unique.values())[:_MOST] or _against_full(bottleneck)
 
 
-def against(bottleneck: Bottleneck | None) -> list[Recommendation]:
+def _against_full(bottleneck: Bottleneck | None) -> list[Recommendation]:
     """Return what helps against a bottleneck that has no known cause, the most direct first."""
     if bottleneck is None:
         return []

@@ -49,7 +49,6 @@ def build(
     """
     state = state if state is not None else HostState()
     changes = state.learn(window, annotations, interval_s=interval_s)
-    known = set(state.odd)
     oddities = odd.find(window, state)
     judged = why.judge(window, oddities, host=host, fleet=fleet, needs=needs)
     at_s = float(window.times_s[-1])
@@ -57,7 +56,7 @@ def build(
     findings += [
         _plain(each) | {"kind": "anomaly", "at_s": each.since_s}
         for each in oddities
-        if each.series not in known
+        if state.odd[each.series].tell()
     ]
     was = state.verdict
     since_s, is_news = state.settle(judged.state, at_s, patience_s=CALM_TICKS * interval_s)

@@ -1,19 +1,21 @@
 """What the analysis of a host remembers: one value in Redis, so that any worker can go on with it.
 
 ``or:analysis:{host}`` is a hash: ``tick``, the last tick that was learned; ``state``, every
-estimator's memory, compressed; ``damaged``, how often a state could not be read. It is written once
-in SAVE_TICKS ticks: whoever loads it learns the rows since from the store, in order, and is where
-the writer was. So a state is a function of the rows, and a tick is learned once:
+estimator's memory, compressed; ``damaged``, how often a state could not be read. It is written at
+first often, later once in SAVE_TICKS ticks, as it is 2 to 4 KB a series: whoever loads it learns
+the rows since from the store, in order, and is where the writer was. So a state is a function of
+the rows, and a tick is learned once:
 
 - a tick that is delivered again, or late, is not newer than the state, and teaches nothing;
 - of two workers that write, the one with the older tick is refused (compare-and-set, in a script);
 - a state that is damaged or of another version is counted and begun anew.
 
-Rows that came more than the window of ``outrider.analyse.host`` ago are not caught up with.
+Rows that came more than MOST_BEHIND_TICKS ago are not caught up with.
 """
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -22,9 +24,12 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import numpy as np
 
+from outrider.analysis import spells
+from outrider.analysis.anomaly_bank import AnomalyBank
 from outrider.analysis.baseline_bank import DAY_S, BaselineBank
 from outrider.analysis.changepoint import ChangeBank
 from outrider.analysis.readings import Readings
+from outrider.analysis.spells import Spell  # noqa: TC001 - msgspec reads the annotation
 from outrider.errors import StoreError
 from outrider.samples import bot_of, is_counter
 from outrider.store import keys
@@ -38,13 +43,14 @@ if TYPE_CHECKING:
     from outrider.analysis.beginnings import Annotation
     from outrider.samples import Window
 
-SAVE_TICKS = 6
+# At the default interval: a minute while little is known, then ten, and an hour.
+LEAST_SAVE_TICKS, SAVE_TICKS, MOST_BEHIND_TICKS = 6, 60, 360
 TTL_S = 14 * 86_400
 # A series that was not seen for so long is forgotten.
 FORGET_S = 2 * DAY_S
 MOST_SERIES = 20_000
 _GRAVITY = {"ok": 0, "warning": 1, "critical": 2}
-_MAGIC = b"OA1\0"
+_MAGIC = b"OA2\0"
 _SAVE = """
 if tonumber(redis.call('HGET', KEYS[1], 'tick') or '-1') >= tonumber(ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], 'tick', ARGV[1], 'state', ARGV[2])
@@ -71,7 +77,7 @@ class _Head(msgspec.Struct):
     verdict: str
     since_s: float
     better_s: float | None
-    odd: dict[str, float]
+    odd: dict[str, Spell]
     sizes: list[int]
 
 
@@ -86,10 +92,12 @@ class HostState:
     since_s: float = 0.0
     # Since when it has been better than that.
     better_s: float | None = None
-    odd: dict[str, float] = field(default_factory=dict)
+    # The series that are odd at present.
+    odd: dict[str, Spell] = field(default_factory=dict)
     readings: Readings = field(default_factory=Readings)
     normal: BaselineBank = field(default_factory=BaselineBank)
     changes: ChangeBank = field(default_factory=ChangeBank)
+    detectors: AnomalyBank = field(default_factory=lambda: AnomalyBank(0))
 
     def learn(
         self, window: Window, annotations: Iterable[Annotation] = (), *, interval_s: float
@@ -111,9 +119,15 @@ class HostState:
                     self.normal.annotate(self._of(each))
             row = np.full(len(self.names), np.nan)
             row[places] = window.values[line]
-            found += self._tick(at_s, row, counters)
+            found += self._tick(at_s, row, counters, noted)
             self.tick = int(ticks[line])
         return found
+
+    def is_due(self, stored_tick: int) -> bool:
+        """Tell whether it is time to write the state; ``stored_tick`` is that of what is stored."""
+        learned = self.detectors.clock.ticks
+        wait = min(max(learned // 4, LEAST_SAVE_TICKS), SAVE_TICKS)
+        return stored_tick < 0 or self.tick - stored_tick >= wait
 
     def judged(self, window: Window) -> NDArray[np.float64]:
         """Return the values of a window's last tick as they are judged, by series of the state."""
@@ -143,7 +157,8 @@ class HostState:
 
     def dumps(self) -> bytes:
         """Return the state as bytes."""
-        parts = [self.readings.dumps(), self.normal.dumps(), self.changes.dumps()]
+        banks = (self.readings, self.normal, self.changes, self.detectors)
+        parts = [bank.dumps() for bank in banks]
         head = msgspec.msgpack.encode(
             _Head(self.tick, self.names, self.verdict, self.since_s, self.better_s, self.odd,
                   [len(part) for part in parts])
@@ -163,25 +178,35 @@ class HostState:
         except (struct.error, ValueError) as error:  # msgspec's errors are ValueErrors
             raise StoreError(f"a host's analysis can't be read: {error}.") from None
         made = cls(head.tick, head.names, head.verdict, head.since_s, head.better_s, head.odd)
-        start = 4 + size
-        banks: list[Readings | BaselineBank | ChangeBank] = [
-            made.readings, made.normal, made.changes,
-        ]  # fmt: skip
-        for bank, length in zip(banks, head.sizes, strict=False):
-            bank.loads(body[start : start + length])
-            start += length
-            if bank.table.count != len(head.names):
-                raise StoreError("a host's analysis has other series than its estimators.")
-        if len(head.sizes) != 3 or start != len(body):  # noqa: PLR2004 - as many as estimators
+        ends = list(itertools.accumulate(head.sizes, initial=4 + size))
+        if len(head.sizes) != 4 or ends[-1] != len(body):  # noqa: PLR2004 - as many as estimators
             raise StoreError("a host's analysis is cut short.")
+        parts = [body[start:end] for start, end in itertools.pairwise(ends)]
+        tables: list[Readings | BaselineBank | ChangeBank]
+        tables = [made.readings, made.normal, made.changes]
+        for bank, part in zip(tables, parts, strict=False):
+            bank.loads(part)
+        made.detectors = AnomalyBank.loads(parts[-1])
+        counts = {bank.table.count for bank in tables} | {made.detectors.count}
+        if counts != {len(head.names)}:
+            raise StoreError("a host's analysis has other series than its estimators.")
         return made
 
     def _tick(
-        self, at_s: float, row: NDArray[np.float64], counters: NDArray[np.bool_]
+        self,
+        at_s: float,
+        row: NDArray[np.float64],
+        counters: NDArray[np.bool_],
+        noted: Sequence[Annotation],
     ) -> list[Found]:
         judged = self.readings.update(at_s, row, counters)
         season = self.normal.season(at_s)
         self.normal.update(at_s, judged)
+        # These know counters themselves: one that began anew says nothing, instead of its growth.
+        scores = self.detectors.update(at_s, row)
+        spells.follow(
+            self.odd, at_s, judged, scores, names=self.names, bank=self.detectors, noted=noted
+        )
         return [
             Found(self.names[each.place], each.at_s, each.seen_s, each.kind,
                   each.before, each.after, each.spreads)
@@ -202,6 +227,7 @@ class HostState:
             for bank in (self.readings, self.normal, self.changes):
                 bank.table.select(order)
             self.names = [self.names[place] for place in kept] + fresh
+            self.detectors.select(order, counters=[is_counter(name) for name in self.names])
             known = {name: place for place, name in enumerate(self.names)}
         return np.array([known[name] for name in names], dtype=np.int64)
 

@@ -13,11 +13,11 @@ from outrider.analysis.cause import Cause, Evidence
 
 
 def advice(resource: str, cause: str | None = None) -> list[recommend.Recommendation]:
-    return recommend.against(Bottleneck(resource, 0.99, cause, ("evidence",)))
+    return recommend.against_all((), Bottleneck(resource, 0.99, cause, ("evidence",)))
 
 
 def test_nothing_wrong_is_nothing_to_do() -> None:
-    assert recommend.against(None) == []
+    assert recommend.against_all((), None) == []
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,7 @@ def test_a_gain_is_a_number_where_one_is_known() -> None:
     assert recommend.against_all([of("redis")], None)[0].gain == "unknown"
 
 
-def test_without_a_cause_the_bottleneck_is_advised_on_and_without_either_nothing() -> None:
-    full = Bottleneck("memory", 0.99, "a", ("evidence",))
-
-    assert recommend.against(full) == recommend.against_all([], full)
+def test_without_cause_and_bottleneck_nothing_is_advised() -> None:
     assert recommend.against_all([], None) == []
 
 

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from outrider.analysis import report
+from outrider.analysis.beginnings import Annotation
 from outrider.analysis.limits import Limit
 from outrider.analysis.outlook import Outlook
 from outrider.analysis.state import HostState
 from outrider.samples import Window
 from outrider.store.rows import MISSING
 
-TICKS = 61
+TICKS, STEP_S = 61, 300.0
 RANDOM = np.random.default_rng(7)
 
 
@@ -65,13 +66,77 @@ def test_a_bottleneck_comes_with_its_cause_and_what_to_do() -> None:
     assert found["recommendations"][0]["kwargs"] == {"bot": "a"}
 
 
+def taught(days: int, **usual: float) -> tuple[HostState, int]:
+    """Return a state that has seen series within 5 % of what is usual, and its next tick."""
+    ticks = np.arange(days * 288)
+    columns: list[Any] = [
+        level * (1 + 0.05 * np.sin(ticks * (7.0 + at))) for at, level in enumerate(usual.values())
+    ]
+    names = tuple(name.replace("__", ".") for name in usual)
+    state = HostState()
+    state.learn(
+        Window(names, ticks.astype(np.float64) * STEP_S, np.array(columns, dtype=np.float64).T),
+        interval_s=STEP_S,
+    )
+    return state, len(ticks)
+
+
+def told(state: HostState, tick: int, **row: float) -> tuple[dict[str, Any], Any]:
+    names = tuple(name.replace("__", ".") for name in row)
+    made = Window(names, np.array([tick * STEP_S]), np.array([[*row.values()]]))
+    return report.build(made, host="h", tick=tick, interval_s=STEP_S, state=state)
+
+
 def test_what_is_odd_is_said_but_wakes_nobody() -> None:
-    found = built(bot__a__up=1, x=[9.0, *ended(1, 1000)[1:]], y=[9.0, *ended(1, 5000)[1:]])
+    state, tick = taught(3, bot__a__up=1, x=1, y=1)
+    found, _ = told(state, tick, bot__a__up=1, x=1000, y=5000)
 
     assert found["state"] == "ok"
-    assert "Not as usual: y = 5000 and 1 more." in str(found["verdict"])
-    assert isinstance(found["anomalies"], list)
+    assert "Not as usual: y = 5000 and 1 more." in found["verdict"]
     assert [each["series"] for each in found["anomalies"]] == ["y", "x"]
+
+
+def test_an_oddity_says_what_was_expected_and_which_component_fired() -> None:
+    state, tick = taught(3, bot__a__rss_bytes=100 << 20)
+    (odd,) = told(state, tick, bot__a__rss_bytes=900 << 20)[0]["anomalies"]
+
+    assert (odd["component"], odd["value"]) == ("novelty", 900 << 20)
+    assert 0 < odd["low"] < 100 << 20 < odd["high"] < 200 << 20
+    assert odd["since_s"] == tick * STEP_S
+    assert odd["words"].startswith("a's rss is 900.0 MiB, expected ")
+
+
+def test_a_little_more_than_ever_is_no_news() -> None:
+    state, tick = taught(3, x=100)
+    found, _ = told(state, tick, x=109)
+
+    assert found["anomalies"] == []
+
+
+def test_a_spell_ends_when_the_series_is_as_usual_again() -> None:
+    state, tick = taught(3, x=100)
+    first, _ = told(state, tick, x=900)
+    then, _ = told(state, tick + 1, x=101)
+    again, found = told(state, tick + 2, x=900)
+
+    assert [len(each["anomalies"]) for each in (first, then, again)] == [1, 0, 1]
+    # One spell, as it was not calm for long: told, but not found anew.
+    assert again["anomalies"][0]["since_s"] == first["anomalies"][0]["since_s"]
+    assert [each for each in found if each["kind"] == "anomaly"] == []
+    for n in range(3, 12):
+        told(state, tick + n, x=101)
+    assert state.odd == {}
+
+
+def test_a_restart_is_named_beside_what_is_odd_since() -> None:
+    state, tick = taught(3, bot__a__rss_bytes=100 << 20)
+    made = Window(("bot.a.rss_bytes",), np.array([tick * STEP_S]), np.array([[900.0 * 2**20]]))
+    noted = [Annotation(tick * STEP_S - 20, "a", "deployed")]
+    found, _ = report.build(
+        made, host="h", tick=tick, interval_s=STEP_S, state=state, annotations=noted
+    )
+
+    assert found["anomalies"][0]["words"].endswith(", after deployed")
 
 
 def test_a_leak_is_a_trend_and_the_growth_of_anything_else_is_not() -> None:
@@ -115,16 +180,12 @@ def over(state: HostState, start: int, columns: dict[str, object]) -> tuple[dict
 
 
 def test_what_began_is_found_once_and_lasts_in_the_report() -> None:
-    state = HostState()
-    calm = 100.0 + np.arange(TICKS) * 7 % 5
-    odd = calm.copy()
-    odd[-3:] = 900
-    over(state, 0, {"x": calm})
-    first, found = over(state, TICKS, {"x": odd})
-    again, nothing = over(state, TICKS, {"x": odd})
+    state, tick = taught(3, x=100)
+    first, found = told(state, tick, x=900)
+    again, nothing = told(state, tick, x=900)
 
-    assert [each["kind"] for each in found] == ["anomaly"]
-    assert found[0]["at_s"] == first["anomalies"][0]["since_s"] == (2 * TICKS - 3) * 10.0
+    assert [each["kind"] for each in found if each["kind"] != "verdict"] == ["anomaly"]
+    assert found[0]["at_s"] == first["anomalies"][0]["since_s"] == tick * STEP_S
     assert found[0]["words"].startswith("x is 900, expected ")
     assert nothing == []
     assert again["anomalies"] == first["anomalies"]
@@ -156,7 +217,8 @@ def test_a_series_off_its_normal_is_said_in_words_and_numbers() -> None:
 
 
 def test_one_bot_has_its_own_report() -> None:
-    whole, _ = over(HostState(), 0, {"bot.a.x": ended(1, 99), "bot.b.x": ended(1, 99)})
+    state, tick = taught(3, bot__a__x=1, bot__b__x=1)
+    whole, _ = told(state, tick, bot__a__x=99, bot__b__x=99)
     mine = report.of_bot(whole, "a")
 
     assert len(whole["anomalies"]) == 2

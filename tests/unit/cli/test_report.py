@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import functools
 import json
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from outrider import settings as settings_module
+from outrider.analysis import state
+from outrider.analysis.state import HostState
+from outrider.samples import Window
 from outrider.store import connection, keys
 from outrider.tasks import analyse, context
 
@@ -21,8 +26,36 @@ HOST, TICKS = "alpha", 120
 EVIL = "<script>alert(1)</script>"
 
 
+def values(n: int) -> dict[str, float]:
+    """The row of a tick: a calm past below nought, then a leak, and something odd at the end."""
+    return {
+        "bot.canary.up": 1.0,
+        "bot.canary.rss_bytes": 1e8 + 1e5 * (n * 7 % 5) + 3e6 * max(0, n - 90),
+        "bot.canary.updates_total": 10.0 * n,
+        "host.disk.used_ratio": 0.5 + max(0, n) / 1000,
+        f"bot.canary.{EVIL}": float(n % 3) + (900.0 if n >= TICKS - 3 else 0.0),
+    }
+
+
+@functools.cache
+def taught(first: int) -> bytes:
+    """Return what is learned from the six hours before a tick: what detectors take to warm up."""
+    made, back = HostState(), np.arange(-6 * 360, 0)
+    rows = np.array([[*values(n).values()] for n in back.tolist()])
+    made.learn(
+        Window(tuple(values(0)), (first + back).astype(np.float64) * 10.0, rows), interval_s=10.0
+    )
+    return made.dumps()
+
+
+@pytest.fixture(scope="module")
+def first() -> int:
+    """The tick at which all hosts of this module begin, as long ago as their rows take."""
+    return int(time.time() // 10) - TICKS + 1
+
+
 @pytest.fixture(autouse=True)
-def ctx(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+def ctx(valkey_url: str, monkeypatch: pytest.MonkeyPatch, first: int) -> Iterator[Context]:
     """A host with twenty minutes of rows, each analysed as a worker would."""
     monkeypatch.setenv("OUTRIDER_REDIS_URL", valkey_url)
     monkeypatch.setenv("OUTRIDER_HOST", HOST)
@@ -30,17 +63,10 @@ def ctx(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
     monkeypatch.setattr(context, "current", lambda: made)
     monkeypatch.setattr(analyse, "_held", {})
     last = made.tick()
+    state.save(made.redis, HOST, HostState.loads(taught(first)))
     for n in range(TICKS):
-        leaks = 3e6 * max(0, n - 90)
-        values = {
-            "bot.canary.up": 1.0,
-            "bot.canary.rss_bytes": 1e8 + 1e5 * (n * 7 % 5) + leaks,
-            "bot.canary.updates_total": 10.0 * n,
-            "host.disk.used_ratio": 0.5 + n / 1000,
-            f"bot.canary.{EVIL}": float(n % 3) + (900.0 if n >= TICKS - 3 else 0.0),
-        }
         tick = last - TICKS + 1 + n
-        made.store.append(HOST, tick, values)
+        made.store.append(HOST, tick, values(n))
         made.store.append(keys.FLEET, tick, {"fleet.hosts.live": 1.0})
         analyse._analyse(HOST, tick)
     analyse.analyse_fleet()
@@ -210,3 +236,21 @@ def test_without_redis_it_says_so(outrider: Outrider, monkeypatch: pytest.Monkey
 
     assert outrider("report").exit_code == 3
     assert connection.without_password("redis://127.0.0.1:1/0") in outrider("report").stderr
+
+
+def test_a_worker_that_takes_over_learns_what_came_since_the_state_was_written(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = ctx.tick()
+    held = analyse._held[HOST]
+    stored = HostState.loads(taught(last - TICKS + 1))
+    ctx.redis.delete(keys.analysis(HOST))
+    state.save(ctx.redis, HOST, stored)
+    monkeypatch.setattr(analyse, "_held", {})
+
+    analyse._analyse(HOST, last)
+
+    # The window is ten minutes; what was stored was twenty minutes old.
+    taken_over = analyse._held[HOST]
+    assert taken_over.tick == held.tick
+    assert taken_over.detectors.clock.ticks - stored.detectors.clock.ticks >= TICKS - 1

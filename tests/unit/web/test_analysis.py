@@ -52,6 +52,10 @@ def now_s(client: redis.Redis, store: RedisStore) -> float:
     for at_s, row in zip(times.tolist(), values.tolist(), strict=True):
         store.append("alpha", int(at_s // 10), dict(zip(names, row, strict=True)))
     learned = HostState()
+    long_ago = np.array([[5.0 + n % 3, 10.0 * n] for n in range(-6 * 360, 0)])
+    learned.learn(
+        Window(names, times[0] + 10.0 * np.arange(-6 * 360, 0), long_ago), interval_s=10.0
+    )
     made, found = report.build(Window(names, times, values), host="alpha", tick=last, state=learned)
     client.set(keys.report("alpha"), json.dumps(made))
     findings.keep(client, "alpha", found, now_s=now_s)

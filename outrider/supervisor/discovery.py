@@ -102,7 +102,10 @@ def _of_pid_file(path: Path) -> tuple[int | None, str]:
     if not text or not text[0].isdecimal():
         return None, f"{path} holds no pid"
     pid = int(text[0])
-    return (pid, "") if _command_line(pid) else (None, f"{path} names {pid}, which does not run")
+    kin = family.look(pid)
+    if kin is None or kin.state == "Z":
+        return None, f"{path} names {pid}, which does not run"
+    return pid, ""
 
 
 def _of_cgroup(name: str) -> list[int]:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -73,8 +74,10 @@ def test_a_bot_is_forked_and_looks_like_one_of_its_own(run: Run) -> None:
             "argv": ["mybots:main"], "cwd": str(fleet.folder), "bot": "canary", "own": "value",
             "leads": True, "stdin": "", "name": "canary", "tasks": 2,
         }  # fmt: skip
-        opened = [file.path for file in psutil.Process(fleet.pid("canary")).open_files()]
-        assert set(opened) == {str(fleet.folder / "logs" / "canary.log")}
+        descriptors = Path(f"/proc/{fleet.pid('canary')}/fd")
+        pipe = fleet.supervisor.pipes.folder / "canary"
+        assert [(descriptors / number).readlink() for number in "12"] == [pipe] * 2
+        assert psutil.Process(fleet.pid("canary")).open_files() == []
 
     run(test)  # type: ignore[arg-type]
 

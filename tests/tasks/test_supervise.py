@@ -15,7 +15,6 @@ from outrider.settings import Settings
 from outrider.store import keys
 from outrider.supervisor import audit
 from outrider.tasks import alert, collect, context, supervise
-from outrider.workers.app import app
 from tests.unit.supervisor.fleets import Fleet, opened
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ def run(test: Test, folder: Path) -> None:
 
 
 async def task(name: str, **arguments: Any) -> Any:
+    from outrider.workers.app import app  # it asks for a Redis as soon as it is looked at
+
     called = app.tasks[f"outrider.supervise.{name}"]
     result = await asyncio.to_thread(called.apply, kwargs=arguments, task_id="some-task")
     return result.get()

@@ -26,6 +26,7 @@ _COMMANDS = {
     "alerts": ("alerts:alerts", "Show alerts, their history, and who was told."),
     "metrics": ("metrics:metrics", "List, show and export what was measured."),
     "validate": ("validate:validate", "Measure the running stack against its targets."),
+    "warm": ("warm:warm", "Fill a cache from its hottest keys, as after a restart."),
     "config": ("config:config", "Show and check the settings."),
     "doctor": ("doctor:doctor", "Find what is wrong with this installation."),
     "worker": ("services:worker", "Run only this host's Celery worker."),

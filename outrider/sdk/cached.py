@@ -128,7 +128,7 @@ def cached(*, ttl_s: float, namespace: str | None = None, capacity: int = CAPACI
     def decorate(function: Callable[..., Any]) -> Any:
         cache = _Cached(function, ttl_s, namespace, capacity)
         wrap = _wrap_async if inspect.iscoroutinefunction(function) else _wrap
-        return wrap(function, cache)
+        return loaders.note_cached(cache.namespace, wrap(function, cache))
 
     return cast("Decorator", decorate)
 

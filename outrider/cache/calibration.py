@@ -1,0 +1,91 @@
+"""Learns how often forecasts come true, from all of them: loaded or not, each one is followed.
+
+A forecast falls in a *cell* of its like: the kind of reason, how sure it seemed, how much it rests
+on. A cell's chance is its record, smoothed towards the first guess by a few forecasts' weight, so
+that a new key borrows from its class and a flattering formula is corrected. Both outcomes are
+counted when the time to live is over: counting a success at once and a failure later flatters
+every forecast while traffic grows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from outrider.cache.price import Price
+
+_GUESS_WEIGHT = 4.0
+_MOST_CELLS = 4096
+_MOST_TRIALS = 2000.0  # older ones fade
+
+
+class Cell:
+    """The record of forecasts that are alike."""
+
+    __slots__ = ("trials", "used")
+
+    def __init__(self) -> None:
+        self.used = 0.0
+        self.trials = 0.0
+
+    def chance(self, guess: float) -> float:
+        """Return how likely a forecast of this cell is to come true."""
+        return (self.used + _GUESS_WEIGHT * guess) / (self.trials + _GUESS_WEIGHT)
+
+    def count(self, *, used: bool) -> None:
+        """Add an outcome."""
+        if self.trials >= _MOST_TRIALS:
+            self.trials /= 2
+            self.used /= 2
+        self.trials += 1
+        self.used += used
+
+
+class Forecast:
+    """One expectation that a key is used before ``ends_s``, and whether it was."""
+
+    __slots__ = ("cell", "cost", "ends_s", "used", "worth")
+
+    def __init__(self, cell: Cell, worth: float, ends_s: float, cost: float) -> None:
+        self.cell = cell
+        self.worth = worth
+        self.ends_s = ends_s
+        self.cost = cost  # extra loads if it comes true; one if it does not
+        self.used = False
+
+
+class Calibration:
+    """The cells of one namespace, and the forecasts whose end is awaited."""
+
+    __slots__ = ("_awaited", "_cells")
+
+    def __init__(self) -> None:
+        self._cells: dict[Hashable, Cell] = {}
+        self._awaited: deque[Forecast] = deque()
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def cell(self, like: Hashable) -> Cell:
+        """Return the cell of all forecasts that are like this one."""
+        found = self._cells.get(like)
+        if found is None:
+            if len(self._cells) >= _MOST_CELLS:
+                del self._cells[next(iter(self._cells))]
+            found = self._cells[like] = Cell()
+        return found
+
+    def follow(self, forecast: Forecast) -> None:
+        """Await the end of a forecast. They end in the order in which they are given."""
+        self._awaited.append(forecast)
+
+    def settle(self, now_s: float, price: Price) -> None:
+        """Count the forecasts that have ended."""
+        awaited = self._awaited
+        while awaited and awaited[0].ends_s <= now_s:
+            ended = awaited.popleft()
+            ended.cell.count(used=ended.used)
+            price.cost(ended.worth, ended.cost if ended.used else 1.0)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-WITHIN_S = 2.0
+WITHIN_S = 3.0
 _MOST_RECENT = 32
 MOST_FOLLOWERS = 32
 MOST_LEADERS = 20_000

@@ -1,8 +1,9 @@
 """Learns how often forecasts come true, from all of them: loaded or not, each one is followed.
 
 A forecast falls in a *cell* of its like: the kind of reason, how sure it seemed, how much it rests
-on. A cell's chance is its record, smoothed towards the first guess by a few forecasts' weight, so
-that a new key borrows from its class and a flattering formula is corrected. Both outcomes are
+on. A cell's chance is its record, smoothed by a few forecasts' weight towards that of a broader
+cell, and that towards the first guess, so that a new key borrows from its class and a flattering
+formula is soon corrected. Both outcomes are
 counted when the time to live is over: counting a success at once and a failure later flatters
 every forecast while traffic grows.
 """
@@ -25,14 +26,17 @@ _MOST_TRIALS = 2000.0  # older ones fade
 class Cell:
     """The record of forecasts that are alike."""
 
-    __slots__ = ("trials", "used")
+    __slots__ = ("broader", "trials", "used")
 
-    def __init__(self) -> None:
+    def __init__(self, broader: Cell | None = None) -> None:
+        self.broader = broader
         self.used = 0.0
         self.trials = 0.0
 
     def chance(self, guess: float) -> float:
         """Return how likely a forecast of this cell is to come true."""
+        if self.broader is not None:
+            guess = self.broader.chance(guess)
         return (self.used + _GUESS_WEIGHT * guess) / (self.trials + _GUESS_WEIGHT)
 
     def count(self, *, used: bool) -> None:
@@ -42,6 +46,8 @@ class Cell:
             self.used /= 2
         self.trials += 1
         self.used += used
+        if self.broader is not None:
+            self.broader.count(used=used)
 
 
 class Forecast:
@@ -69,13 +75,14 @@ class Calibration:
     def __len__(self) -> int:
         return len(self._cells)
 
-    def cell(self, like: Hashable) -> Cell:
-        """Return the cell of all forecasts that are like this one."""
+    def cell(self, like: Hashable, broadly: Hashable = None) -> Cell:
+        """Return the cell of all forecasts that are like this one; ``broadly`` names a broader."""
         found = self._cells.get(like)
         if found is None:
             if len(self._cells) >= _MOST_CELLS:
                 del self._cells[next(iter(self._cells))]
-            found = self._cells[like] = Cell()
+            found = Cell(None if broadly is None else self.cell(broadly))
+            self._cells[like] = found
         return found
 
     def follow(self, forecast: Forecast) -> None:

@@ -180,7 +180,7 @@ def _known(namespaces: Sequence[str], top: int) -> list[_Known]:
                 for key in hottest(client, namespace, top):
                     use = uses[key]
                     found.append((use.uses, _Known(function, use.args or [], use.kwargs)))
-    except (redis.RedisError, OutriderError, OSError) as error:
+    except (redis.RedisError, OutriderError, OSError, ValueError) as error:
         logger.warning("cache: starts cold, what was used is not known: %s", error)
         return []
     return [call for _, call in sorted(found, key=lambda one: -one[0])]

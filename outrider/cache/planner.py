@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from outrider.cache.calibration import Cell
 
 MOST_KEYS = 50_000
+_RHYTHM, _ASSOCIATION = 1, 2
 GAPS = 16
 _LONGEST_LEAD_S = 0.25
 _LEAD_SHARE = 0.002
@@ -59,8 +60,21 @@ class Counts:
 
 class _Key:
     __slots__ = (
-        "ahead", "awaited", "burst", "due_s", "expires_s", "exposed", "follows", "gaps", "last_s",
-        "saved", "shadow_s", "uses", "warmed", "wins",
+        "ahead",
+        "awaited",
+        "burst",
+        "by",
+        "due_s",
+        "expires_s",
+        "exposed",
+        "follows",
+        "gaps",
+        "last_s",
+        "saved",
+        "shadow_s",
+        "uses",
+        "warmed",
+        "wins",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -72,8 +86,10 @@ class _Key:
         self.exposed = False
         self.awaited: list[Forecast] | None = None
         self.follows: Forecast | None = None  # the last forecast by association
-        self.ahead = 0  # 1 when the present value was loaded by its rhythm, 2 by association
-        # Fading: loads ahead, those that served, and misses saved by them, net.
+        # Why the present value was loaded: 0 on demand, 1 by the key's rhythm, 2 by association;
+        # ``ahead`` is the same until it is known whether the load served.
+        self.by = self.ahead = 0
+        # Fading, by rhythm only: loads ahead, those that served, and misses saved by them, net.
         self.warmed = self.wins = self.saved = 0.0
 
     def used(self, at_s: float, ttl_s: float) -> None:
@@ -114,7 +130,7 @@ class WarmingPlanner:
     >>> planner = WarmingPlanner(ttl_s=30, budget=1.0)
     >>> for at_s in range(0, 1200, 60):
     ...     planner.observe("weather", at_s)
-    >>> planner.due(1160), planner.due(1199.9)
+    >>> planner.due(1160), planner.due(1199.95)
     ([], ['weather'])
     """
 
@@ -135,7 +151,7 @@ class WarmingPlanner:
         self.ttl_s = ttl_s
         self.lead_s = min(_LONGEST_LEAD_S, ttl_s * _LEAD_SHARE) if lead_s is None else lead_s
         self.most_keys = most_keys
-        self.budget = Budget(budget)
+        self.budget = Budget(budget, ttl_s)
         self.counts = Counts()
         self.price = Price()
         self._calibration = Calibration()
@@ -175,13 +191,14 @@ class WarmingPlanner:
         if at_s >= state.expires_s:
             self.budget.miss()
             state.saved -= 1
+            state.by = 0
             state.expires_s = at_s + self.ttl_s
             self._schedule(key, state, state.expires_s - self.lead_s)
         wakes = at_s >= state.shadow_s
         if wakes:
-            self.budget.shadow_miss()
+            self.budget.shadow_miss(self._now_s)
             self.price.demand(self.budget)
-            state.saved += 1
+            state.saved += state.by != _ASSOCIATION
             state.shadow_s = at_s + self.ttl_s
         self._expose(key, state)
         if wakes:
@@ -194,7 +211,7 @@ class WarmingPlanner:
         state = self._keys.get(key)
         if state is not None:
             state.due_s = None
-            self._load(key, state, 1)
+            self._load(key, state, _RHYTHM)
 
     def pass_by(self, until_s: float) -> None:
         """Let pass what falls due up to then, without loading it: another planner decided."""
@@ -206,7 +223,7 @@ class WarmingPlanner:
     def due(self, now_s: float) -> list[Hashable]:
         """Return the keys to load now, those most likely to serve first, within the budget."""
         now_s = self._advance(now_s)
-        found = [(worth, key, 2) for worth, key in self._followers]
+        found = [(worth, key, _ASSOCIATION) for worth, key in self._followers]
         self._followers.clear()
         found += self._candidates(now_s)
         if len(found) > 1:
@@ -235,7 +252,7 @@ class WarmingPlanner:
                 state.due_s = None
                 worth = self._consider(key, state)
                 if worth is not None:
-                    found.append((worth, key, 1))
+                    found.append((worth, key, _RHYTHM))
         return found
 
     def _consider(self, key: Hashable, state: _Key) -> float | None:
@@ -259,7 +276,8 @@ class WarmingPlanner:
         if state.last_s + best.idle_s > now_s + _SOONEST_S:
             self._schedule(key, state, state.last_s + best.idle_s)
             return None
-        cell = self._calibration.cell(_like(state, best, idle_s / ttl_s))
+        like = _like(state, best, idle_s / ttl_s)
+        cell = self._calibration.cell(like, like[:3])
         worth = state.worth(cell.chance(best.chance if best.samples else _FIRST_GUESS), best.shift)
         self._forecast(state, cell, worth, best.shift)
         return worth
@@ -271,7 +289,9 @@ class WarmingPlanner:
             return
         share = follower.times / follower.wakes
         seen = follower.wakes if follower.wakes < 6 else 6 if follower.wakes < 12 else 7  # noqa: PLR2004
-        cell = self._calibration.cell((seen, int(share * 10), follower.lately))
+        cell = self._calibration.cell(
+            (seen, int(share * 10), follower.lately), (seen, int(share * 10))
+        )
         worth = cell.chance(min(0.9, follower.times / (follower.wakes + 1)))
         before = state.follows
         if before is None or before.ends_s <= self._now_s or before.used or worth > before.worth:
@@ -303,10 +323,11 @@ class WarmingPlanner:
     def _load(self, key: Hashable, state: _Key, why: int) -> None:
         self.budget.loads += 1
         self.counts.ahead += 1
-        state.ahead = why
-        state.warmed = state.warmed * _RECORD_KEPT + 1
-        state.saved *= _RECORD_KEPT
-        state.wins *= _RECORD_KEPT
+        state.by = state.ahead = why
+        if why == _RHYTHM:
+            state.warmed = state.warmed * _RECORD_KEPT + 1
+            state.saved *= _RECORD_KEPT
+            state.wins *= _RECORD_KEPT
         state.expires_s = self._now_s + self.ttl_s
         self._expose(key, state)
         self._schedule(key, state, state.expires_s - self.lead_s)
@@ -315,8 +336,9 @@ class WarmingPlanner:
         """Count what became of a load ahead."""
         if useful:
             self.counts.useful += 1
-            state.wins += 1
-            if state.ahead > 1:
+            if state.ahead == _RHYTHM:
+                state.wins += 1
+            else:
                 self._association.served()
         else:
             self.counts.wasted += 1

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from outrider.cache.budget import Budget
 
-LEAST, FIRST, GREATEST = 0.1, 0.5, 0.97
+LEAST, FIRST, GREATEST = 0.33, 0.5, 0.97
 _BUCKETS = 100
 _EVERY = 32  # loads of demand between two settings of the price
 _MEMORY = 8000.0  # loads of demand over which costs are remembered
@@ -58,7 +58,7 @@ class Price:
 
     def _set(self, budget: Budget) -> None:
         allowed = budget.share * self._demand
-        self._reserve = max(1.0, _RESERVE * (allowed + 1.0))
+        self._reserve = max(1.0, min(_RESERVE * (allowed + 1.0), budget.burst / 2))
         error = (budget.credit / self._reserve - 1.0) * _GAIN
         self._correction *= math.exp(max(-_STEP, min(_STEP, error)))
         self._correction = min(_GREATEST_CORRECTION, max(_LEAST_CORRECTION, self._correction))

@@ -60,18 +60,6 @@ class Tally:
     warmed: int = 0
     warmed_hits: int = 0
 
-    def allowance(self, budget: float) -> int:
-        """Return how many loads ahead the budget has room for now.
-
-        What was warmed counts as extra until it has served. Demand is what plain caching would
-        have loaded: what it did load, and what warming spared it.
-
-        >>> Tally(loads=90, warmed=12, warmed_hits=10).allowance(0.05)
-        3
-        """
-        demand = self.loads + self.warmed_hits
-        return max(0, int(budget * demand) - (self.warmed - self.warmed_hits))
-
 
 def decode(message: bytes | None) -> Use | None:
     """Return a stored use, or None when there is none or it can't be read."""

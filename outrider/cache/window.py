@@ -65,7 +65,7 @@ def choose(
         price: the worth at which a load is just worth its cost.
 
     >>> choose([60.0, 60.0, 60.5], idle_s=30, ttl_s=30).idle_s
-    59.95...
+    59.956...
     """
     soon = burst * max(0.0, 1.0 - idle_s / (ttl_s * SHORT))
     later = sorted(gap for gap in gaps if gap > idle_s)
@@ -93,7 +93,7 @@ def choose(
         lead = sum(later[first:last]) / served - start_s if served else 0.0
         cost = shift.cost(lead)
         net = gain - extra_worth * (waste + cost * gain)
-        if net > best_gain:
+        if net >= best_gain:  # of equals the latest: its value is fresher
             best_gain = net
             best = Window(start_s, gain / (gain + waste), cost, count)
     return best

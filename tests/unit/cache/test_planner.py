@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import outrider.cache
@@ -198,11 +199,12 @@ def test_it_knows_a_bounded_number_of_keys_and_forgets_those_used_longest_ago() 
 @pytest.mark.parametrize(
     "values", [{"ttl_s": 0}, {"ttl_s": float("nan")}, {"ttl_s": 1, "budget": -1}]
 )
-def test_values_out_of_range_are_refused(values: dict[str, float]) -> None:
+def test_values_out_of_range_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(BadArgument):
         WarmingPlanner(**values)
 
 
+@settings(deadline=None)
 @given(streams, st.sampled_from([0.0, 0.05, 0.3, 1.0]), st.sampled_from([1.0, 10.0, 60.0]))
 def test_extra_loads_never_exceed_the_budget(
     stream: list[tuple[float, str]], budget: float, ttl_s: float
@@ -210,6 +212,7 @@ def test_extra_loads_never_exceed_the_budget(
     drive(WarmingPlanner(ttl_s=ttl_s, budget=budget), times(stream), budget)
 
 
+@settings(deadline=None)
 @given(rhythmic, st.sampled_from([0.05, 0.3, 1.0]), st.sampled_from([10.0, 30.0]))
 def test_extra_loads_of_rhythmic_keys_never_exceed_the_budget(
     periods: list[tuple[float, float]], budget: float, ttl_s: float
@@ -220,6 +223,7 @@ def test_extra_loads_of_rhythmic_keys_never_exceed_the_budget(
     assert ledger.plain_loads == planner.budget.shadow_loads
 
 
+@settings(deadline=None)
 @given(streams, st.lists(st.tuples(st.floats(0, 500), st.sampled_from("abcdef")), max_size=60))
 def test_no_loads_ahead_however_foolish_cause_more_misses_than_plain_caching(
     stream: list[tuple[float, str]], loads: list[tuple[float, str]]
@@ -232,6 +236,7 @@ def test_no_loads_ahead_however_foolish_cause_more_misses_than_plain_caching(
         assert ledger.misses <= ledger.plain_loads
 
 
+@settings(deadline=None)
 @given(streams, st.sampled_from([0.05, 0.3]), st.sampled_from([1.0, 10.0]))
 def test_the_credit_counts_what_the_budget_has_left(
     stream: list[tuple[float, str]], budget: float, ttl_s: float
@@ -242,6 +247,7 @@ def test_the_credit_counts_what_the_budget_has_left(
     assert planner.budget.credit <= room + 1e-9
 
 
+@settings(deadline=None)
 @given(streams, st.lists(st.floats(0, 500), max_size=20))
 def test_asking_at_any_time_leaves_nothing_due_behind(
     stream: list[tuple[float, str]], questions: list[float]

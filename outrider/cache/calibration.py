@@ -26,12 +26,13 @@ _MOST_TRIALS = 2000.0  # older ones fade
 class Cell:
     """The record of forecasts that are alike."""
 
-    __slots__ = ("broader", "trials", "used")
+    __slots__ = ("broader", "early", "trials", "used")
 
     def __init__(self, broader: Cell | None = None) -> None:
         self.broader = broader
         self.used = 0.0
         self.trials = 0.0
+        self.early = 0.0  # how early in all, in times to live
 
     def chance(self, guess: float) -> float:
         """Return how likely a forecast of this cell is to come true."""
@@ -39,21 +40,28 @@ class Cell:
             guess = self.broader.chance(guess)
         return (self.used + _GUESS_WEIGHT * guess) / (self.trials + _GUESS_WEIGHT)
 
-    def count(self, *, used: bool) -> None:
+    @property
+    def shift(self) -> float:
+        """How early forecasts that came true were, in times to live: what being early costs."""
+        return self.early / self.used if self.used else 0.0
+
+    def count(self, *, used: bool, early: float = 0.0) -> None:
         """Add an outcome."""
         if self.trials >= _MOST_TRIALS:
             self.trials /= 2
             self.used /= 2
+            self.early /= 2
         self.trials += 1
         self.used += used
+        self.early += early
         if self.broader is not None:
-            self.broader.count(used=used)
+            self.broader.count(used=used, early=early)
 
 
 class Forecast:
     """One expectation that a key is used before ``ends_s``, and whether it was."""
 
-    __slots__ = ("cell", "cost", "ends_s", "used", "worth")
+    __slots__ = ("cell", "cost", "ends_s", "used", "used_s", "worth")
 
     def __init__(self, cell: Cell, worth: float, ends_s: float, cost: float) -> None:
         self.cell = cell
@@ -61,14 +69,16 @@ class Forecast:
         self.ends_s = ends_s
         self.cost = cost  # extra loads if it comes true; one if it does not
         self.used = False
+        self.used_s = ends_s
 
 
 class Calibration:
     """The cells of one namespace, and the forecasts whose end is awaited."""
 
-    __slots__ = ("_awaited", "_cells")
+    __slots__ = ("_awaited", "_cells", "_ttl_s")
 
-    def __init__(self) -> None:
+    def __init__(self, ttl_s: float) -> None:
+        self._ttl_s = ttl_s
         self._cells: dict[Hashable, Cell] = {}
         self._awaited: deque[Forecast] = deque()
 
@@ -94,5 +104,6 @@ class Calibration:
         awaited = self._awaited
         while awaited and awaited[0].ends_s <= now_s:
             ended = awaited.popleft()
-            ended.cell.count(used=ended.used)
+            early = 1.0 - (ended.ends_s - ended.used_s) / self._ttl_s if ended.used else 0.0
+            ended.cell.count(used=ended.used, early=early)
             price.cost(ended.worth, ended.cost if ended.used else 1.0)

@@ -107,7 +107,9 @@ class _Key:
         self.last_s = at_s
         if self.awaited is not None:
             for forecast in self.awaited:
-                forecast.used = forecast.used or at_s <= forecast.ends_s
+                if not forecast.used and at_s <= forecast.ends_s:
+                    forecast.used = True
+                    forecast.used_s = at_s
             self.awaited = None
 
     def worth(self, chance: float, shift: float) -> float:
@@ -154,7 +156,7 @@ class WarmingPlanner:
         self.budget = Budget(budget, ttl_s)
         self.counts = Counts()
         self.price = Price()
-        self._calibration = Calibration()
+        self._calibration = Calibration(ttl_s)
         self._association = Association(ttl_s)
         self._now_s = -math.inf
         self._keys: dict[Hashable, _Key] = {}
@@ -292,10 +294,12 @@ class WarmingPlanner:
         cell = self._calibration.cell(
             (seen, int(share * 10), follower.lately), (seen, int(share * 10))
         )
-        worth = cell.chance(min(0.9, follower.times / (follower.wakes + 1)))
+        chance = cell.chance(min(0.9, follower.times / (follower.wakes + 1)))
+        # A follower that comes only by and by would better be loaded then, by its own rhythm.
+        worth = chance / (1.0 + chance * cell.shift)
         before = state.follows
         if before is None or before.ends_s <= self._now_s or before.used or worth > before.worth:
-            state.follows = self._forecast(state, cell, worth, 0.0)
+            state.follows = self._forecast(state, cell, worth, cell.shift)
         if worth >= self.price.at:
             self._followers.append((worth, follower.key))
 

@@ -65,7 +65,7 @@ def choose(
         price: the worth at which a load is just worth its cost.
 
     >>> choose([60.0, 60.0, 60.5], idle_s=30, ttl_s=30).idle_s
-    59.956...
+    59.95696296296296
     """
     soon = burst * max(0.0, 1.0 - idle_s / (ttl_s * SHORT))
     later = sorted(gap for gap in gaps if gap > idle_s)

@@ -39,7 +39,7 @@ def test_busy_times_allow_more_at_once() -> None:
 
 
 def test_a_first_guess_is_corrected_by_the_record_of_its_like_and_of_a_broader_kind() -> None:
-    calibration, price = Calibration(), Price()
+    calibration, price = Calibration(ttl_s=10.0), Price()
     for number in range(60):
         cell = calibration.cell(("gap", number % 4), "gap")
         calibration.follow(Forecast(cell, 0.9, float(number), 0.0))
@@ -50,7 +50,7 @@ def test_a_first_guess_is_corrected_by_the_record_of_its_like_and_of_a_broader_k
 
 
 def test_an_outcome_counts_when_its_time_is_over_not_when_it_is_known() -> None:
-    calibration, price = Calibration(), Price()
+    calibration, price = Calibration(ttl_s=10.0), Price()
     cell = calibration.cell("a")
     forecast = Forecast(cell, 0.5, 10.0, 0.0)
     calibration.follow(forecast)

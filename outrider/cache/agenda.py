@@ -9,6 +9,7 @@ last plan's horizon was that plan's to decide.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
@@ -37,7 +38,8 @@ class Due(NamedTuple):
 class Book:
     """The planner of one namespace, and how far it has read."""
 
-    def __init__(self) -> None:
+    def __init__(self, writer: str) -> None:
+        self.writer = writer
         self.planner: WarmingPlanner | None = None
         self.loader = ""
         self._read = "0-0"
@@ -84,7 +86,8 @@ class Book:
 
     def _take(self, entry: Mapping[bytes, bytes], budget: float) -> None:
         try:
-            planned = _pairs(entry.get(b"planned"))
+            own = entry.get(b"by", b"").decode() == self.writer
+            planned = [] if own else _pairs(entry.get(b"planned"))
             used = _pairs(entry.get(b"uses"))
             ttl_s = float(entry.get(b"ttl_s", 0))
         except (msgspec.MsgspecError, ValueError):
@@ -111,6 +114,7 @@ class Agenda:
 
     def __init__(self) -> None:
         self._books: dict[str, Book] = {}
+        self._writer = os.urandom(8).hex()  # its own plans it need not read again
 
     def catch_up(
         self, client: redis.Redis, *, now_s: float, budget_of: Callable[[str], float]
@@ -120,7 +124,7 @@ class Agenda:
         for gone in self._books.keys() - set(names):
             del self._books[gone]
         for namespace in names:
-            book = self._books.setdefault(namespace, Book())
+            book = self._books.setdefault(namespace, Book(self._writer))
             book.catch_up(client, namespace, budget_of(namespace))
 
     def plan(
@@ -144,8 +148,8 @@ class Agenda:
         lives = [book.planner.ttl_s for book in self._books.values() if book.planner]
         return min(lives, default=None)
 
-    @staticmethod
     def _write(
+        self,
         client: redis.Redis,
         namespace: str,
         found: Iterable[tuple[str, float]],
@@ -153,7 +157,7 @@ class Agenda:
     ) -> None:
         with client.pipeline(transaction=False) as pipe:
             if planned := list(found):
-                message: Any = {"planned": msgspec.msgpack.encode(planned)}
+                message: Any = {"planned": msgspec.msgpack.encode(planned), "by": self._writer}
                 pipe.xadd(keys.log(namespace), message, maxlen=usage.MOST_ENTRIES, approximate=True)
             if state:
                 pipe.hset(keys.plan(namespace), mapping=cast("Any", state))

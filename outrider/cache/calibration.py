@@ -104,6 +104,8 @@ class Calibration:
         awaited = self._awaited
         while awaited and awaited[0].ends_s <= now_s:
             ended = awaited.popleft()
-            early = 1.0 - (ended.ends_s - ended.used_s) / self._ttl_s if ended.used else 0.0
+            early = 0.0
+            if ended.used:  # a use that was told of late may lie before the forecast
+                early = max(0.0, 1.0 - (ended.ends_s - ended.used_s) / self._ttl_s)
             ended.cell.count(used=ended.used, early=early)
             price.cost(ended.worth, ended.cost if ended.used else 1.0)

@@ -46,7 +46,7 @@ class Price:
 
     def cost(self, worth: float, loads: float) -> None:
         """Note what a forecast of that worth cost, or would have."""
-        self._costs[int(worth * _BUCKETS)] += loads
+        self._costs[min(_BUCKETS, int(worth * _BUCKETS))] += loads
 
     def demand(self, budget: Budget) -> None:
         """Count a load that plain caching makes, and set the price anew now and then."""

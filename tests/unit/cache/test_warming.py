@@ -187,6 +187,27 @@ def test_a_process_that_takes_over_knows_what_was_planned(
     assert client.hget(keys.plan("prices"), "ahead") == b"1"
 
 
+def test_a_plan_of_its_own_is_not_counted_twice(recorder: Recorder, client: redis.Redis) -> None:
+    polled(recorder.namespace("prices", loader="bots:price", ttl_s=60), "BTC")
+    recorder.flush()
+    agenda = Agenda()
+    for later_s in (25, 27, 29):
+        planned(client, agenda, NOW_S + later_s)
+    assert client.hget(keys.plan("prices"), "ahead") == b"1"
+
+
+def test_a_use_that_is_told_of_late_breaks_nothing(recorder: Recorder, client: redis.Redis) -> None:
+    use = recorder.namespace("prices", loader="bots:price", ttl_s=60)
+    agenda = Agenda()
+    for step in range(60):
+        at_s = NOW_S + 7 * step
+        for number in range(4):
+            use.touch(canonical((number,), {}), at_s - 5 * (number % 2))
+        recorder.flush()
+        planned(client, agenda, at_s + 1, every_s=10)
+    assert int(client.hget(keys.plan("prices"), "demand") or 0) > 30
+
+
 def test_a_namespace_whose_values_live_shortly_is_planned_more_often_than_beat_does(
     recorder: Recorder, client: redis.Redis
 ) -> None:

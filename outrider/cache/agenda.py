@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import redis
 
-MOST_KEYS = 10_000  # of one namespace: 6 MB
+MOST_KEYS = 10_000  # of one namespace: 8 MB
 MOST_DUE = 1000  # planned at once for one namespace
 _STATE_TTL_S = 3600
 

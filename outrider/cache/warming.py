@@ -162,6 +162,14 @@ def is_fresh(client: redis.Redis, namespace: str, key: str, use: Use, now_s: flo
     return use.expires_s > now_s + use.ttl_s / 2 and bool(client.exists(keys.value(namespace, key)))
 
 
+def present(client: redis.Redis, namespace: str, names: Sequence[str]) -> list[bool]:
+    """Tell for each key whether its value is there."""
+    with client.pipeline(transaction=False) as pipe:
+        for key in names:
+            pipe.exists(keys.value(namespace, key))
+        return [bool(found) for found in pipe.execute()]
+
+
 def recorded(client: redis.Redis, namespace: str, key: str) -> Use:
     """Return what is known of a key. Raises BadArgument when it was never used."""
     use = usage.decode(cast("bytes | None", client.hget(keys.usage(namespace), key)))

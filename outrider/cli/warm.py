@@ -43,7 +43,10 @@ def warm(namespace: str, bot: str | None, top: int, within: str) -> None:
 
     if top < 1:
         raise BadArgument(f"--top {top} must be at least 1.")
-    within_s = parse_duration(within)
+    try:
+        within_s = parse_duration(within)
+    except ValueError as error:
+        raise BadArgument(f"--within: {error}") from None
     settings, client, _ = here.opened()
     keys = coldstart.hottest(client, namespace, top, bot=bot)
     if not keys:
@@ -118,18 +121,21 @@ class _Workers:
 
 
 class _Bots:
-    """Keys that bots load: left for them in Redis, and taken out by whoever loads them."""
+    """Keys that bots load: left for them in Redis, until their values are there."""
 
     failed: list[dict[str, str]] = []  # noqa: RUF012 - bots log what fails
 
     def __init__(self, client: redis.Redis, namespace: str, keys: list[str]) -> None:
-        from outrider.cache import keys as names
-
-        self._client, self._name, self._keys = client, names.due(namespace), keys
-        now_s = time.time()
-        client.zadd(self._name, dict.fromkeys(keys, now_s))
-        client.expire(self._name, 3600)
+        self._client, self._namespace, self._keys = client, namespace, keys
 
     def done(self) -> int:
-        scores = self._client.zmscore(self._name, self._keys)
-        return sum(score is None for score in scores)
+        from outrider.cache import keys as names
+        from outrider.cache import warming
+
+        found = warming.present(self._client, self._namespace, self._keys)
+        missing = [key for key, there in zip(self._keys, found, strict=True) if not there]
+        if missing:  # also again: a plan may have put them off
+            due = names.due(self._namespace)
+            self._client.zadd(due, dict.fromkeys(missing, time.time()), lt=True)
+            self._client.expire(due, 3600)
+        return len(found) - len(missing)

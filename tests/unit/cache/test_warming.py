@@ -205,7 +205,7 @@ def test_a_use_that_is_told_of_late_breaks_nothing(recorder: Recorder, client: r
             use.touch(canonical((number,), {}), at_s - 5 * (number % 2))
         recorder.flush()
         planned(client, agenda, at_s + 1, every_s=10)
-    assert int(client.hget(keys.plan("prices"), "demand") or 0) > 30
+    assert int(client.hget(keys.plan("prices"), "demand") or 0) > 20
 
 
 def test_a_namespace_whose_values_live_shortly_is_planned_more_often_than_beat_does(

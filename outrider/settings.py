@@ -496,6 +496,13 @@ class WarmSettings(_Table):
         (), description="modules whose @outrider.cached functions workers may reload"
     )
     budget: float = Field(0.05, ge=0, le=1, description="extra loads allowed, as a share of demand")
+    budgets: dict[str, float] = Field(
+        default_factory=dict, description="the same for single namespaces, by name; 0: never warm"
+    )
+
+    def budget_of(self, namespace: str) -> float:
+        """Return the share of extra loads allowed in a namespace."""
+        return self.budgets.get(namespace, self.budget)
 
 
 class Retention(_Table):

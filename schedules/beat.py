@@ -44,11 +44,14 @@ def table(settings: Settings) -> list[Entry]:
         SettingsError: ``[schedule.NAME]`` names an entry that does not exist.
     """
     every = PROFILES[settings.profile]
+    warm_s = (change.every_s if (change := settings.schedule.get("warm")) else None) or every[
+        "warm"
+    ]
     entries = [
         Entry("collect", "outrider.collect.fleet", settings.interval_s, numbered=True),
         Entry("pools", "outrider.tune.pools", every["pools"]),
         Entry("baseline", "outrider.analyse.baseline", every["baseline"]),
-        Entry("warm", "outrider.warm.plan", every["warm"]),
+        Entry("warm", "outrider.warm.plan", warm_s, {"every_s": warm_s}),
         Entry("escalate", "outrider.alert.escalate", every["escalate"]),
         Entry("seal", "outrider.maintain.seal", every["seal"]),
         Entry("rollup", "outrider.maintain.rollup", every["rollup"]),

@@ -1,48 +1,98 @@
-"""Warming: beat plans what will be asked for, workers load it before it is."""
+"""Warming: what will be asked for is planned, and loaded at its moment, just before it is."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict
-from typing import Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from celery import shared_task
 
 from outrider.cache import warming
+from outrider.cache.agenda import Agenda
 from outrider.tasks import context
 from outrider.tasks.base import OutriderTask
 
-# Small enough that several workers share a tick, large enough that messages are few.
+if TYPE_CHECKING:
+    from outrider.cache.agenda import Due
+
+# Small enough that several workers share a moment, large enough that messages are few.
 BATCH = 20
+# Keys due within this are loaded together, at the first one's time.
+MOMENT_S = 0.5
 # A batch that waited longer would load what nobody is about to ask for any more.
 BATCH_EXPIRES_S = 60
 
 
-@shared_task(name="outrider.warm.plan", base=OutriderTask, time_limit=30)
-def plan() -> dict[str, Any]:
-    """Choose the keys of all namespaces to load before the next plan, and have them loaded.
+@functools.cache
+def _agenda() -> Agenda:
+    """Return this process's planners; another process's read the same log."""
+    return Agenda()
 
-    Safe to run twice: within a second the second plan is empty, and later a key that was loaded
-    already is left alone by ``outrider.warm.run``.
+
+@shared_task(name="outrider.warm.plan", base=OutriderTask, time_limit=30)
+def plan(every_s: float = 10.0) -> dict[str, Any]:
+    """Decide what is to be loaded when until the next plan, and have it loaded at those times.
+
+    ``every_s`` is how often beat sends this.
+
+    Safe to run twice: within half a second the second plan is empty, and later a key that was
+    loaded already is left alone by ``outrider.warm.run``. Where values live shortly it sends for
+    the next plan itself, sooner than beat would; never for two.
     """
     ctx = context.current()
     warm = ctx.settings.warm
-    chosen = warming.plan(
-        ctx.redis, now_s=ctx.clock.now(), budget=warm.budget, allowed=warm.loaders
+    planned = warming.plan(
+        ctx.redis,
+        _agenda(),
+        now_s=ctx.clock.now(),
+        every_s=every_s,
+        budget_of=warm.budget_of,
+        allowed=warm.loaders,
     )
-    for start in range(0, len(chosen), BATCH):
-        batch = chosen[start : start + BATCH]
-        run.apply_async(kwargs={"keys": batch}, expires=BATCH_EXPIRES_S)
-    return {"planned": len(chosen), "keys": chosen}
+    for batch in _batches(planned.by_workers):
+        in_s = max(0.0, batch[0].at_s - ctx.clock.now())
+        run.apply_async(
+            kwargs={
+                "keys": [(due.namespace, due.key) for due in batch],
+                "deadline_s": batch[-1].at_s + BATCH_EXPIRES_S,
+                "token": planned.token,
+            },
+            countdown=in_s,
+            expires=in_s + BATCH_EXPIRES_S,
+        )
+    if planned.next_s is not None and warming.out_of_turn(ctx.redis, planned.next_s):
+        plan.apply_async(
+            kwargs={"every_s": every_s},
+            countdown=planned.next_s,
+            expires=planned.next_s + BATCH_EXPIRES_S,
+        )
+    return {
+        "planned": len(planned.by_workers),
+        "left_to_bots": len(planned.by_bots),
+        "keys": [(due.namespace, due.key) for due in planned.by_workers],
+    }
 
 
 @shared_task(name="outrider.warm.run", base=OutriderTask, time_limit=300)
-def run(keys: list[tuple[str, str]]) -> dict[str, Any]:
+def run(
+    keys: list[tuple[str, str]], deadline_s: float | None = None, token: int | None = None
+) -> dict[str, Any]:
     """Load keys, given as ``[[namespace, key], ...]``, through their loaders.
 
-    Safe to run twice: a key whose value is fresh is left alone.
+    Safe to run twice: a key whose value is fresh is left alone, and a newer value is never
+    replaced by an older ``token``'s. What is not begun before ``deadline_s`` is left.
     """
     ctx = context.current()
-    done = warming.run(ctx.redis, keys, allowed=ctx.settings.warm.loaders, clock=ctx.clock)
+    done = warming.run(
+        ctx.redis,
+        keys,
+        allowed=ctx.settings.warm.loaders,
+        clock=ctx.clock,
+        deadline_s=deadline_s,
+        token=token,
+    )
     return asdict(done)
 
 
@@ -58,3 +108,13 @@ def key(namespace: str, key: str) -> dict[str, Any]:
         even_if_fresh=True,
     )
     return asdict(done)
+
+
+def _batches(due: list[Due]) -> list[list[Due]]:
+    """Return what is due in batches of one moment each."""
+    found: list[list[Due]] = []
+    ordered = sorted(due, key=lambda one: one.at_s)
+    for _, moment in groupby(ordered, key=lambda one: one.at_s // MOMENT_S):
+        together = list(moment)
+        found += [together[at : at + BATCH] for at in range(0, len(together), BATCH)]
+    return found

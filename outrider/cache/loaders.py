@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from outrider.errors import BadArgument
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Collection
 
     from outrider.cache.codec import Codec
@@ -31,15 +32,30 @@ class Loader:
     namespace: str
     ttl_s: float
     codec: Callable[[], Codec]
+    version: str = ""
 
-    def __call__(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        """Load a value. An asynchronous function gets an event loop of its own for the call."""
+    def load(
+        self,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """Load a value, and wait for it.
+
+        An asynchronous function runs in ``loop``, which another thread runs, or, without one that
+        runs, in an event loop of its own; after ``timeout_s`` it is cancelled with TimeoutError.
+        """
         import asyncio
         import inspect
 
-        if inspect.iscoroutinefunction(self.function):
-            return asyncio.run(self.function(*args, **kwargs))
-        return self.function(*args, **kwargs)
+        if not inspect.iscoroutinefunction(self.function):
+            return self.function(*args, **kwargs)
+        loading = asyncio.wait_for(self.function(*args, **kwargs), timeout_s)
+        if loop is None or not loop.is_running():
+            return asyncio.run(loading)
+        return asyncio.run_coroutine_threadsafe(loading, loop).result()
 
 
 # Weak: a function that was defined again, or went with its scope, leaves its namespace free.
@@ -76,7 +92,24 @@ def register(loader: Loader) -> None:
     _BY_NAMESPACE[loader.namespace] = loader
 
 
-def find(name: str, namespace: str, *, allowed: Collection[str]) -> Loader:
+# What calls go through: the decorated functions themselves.
+_CACHED: weakref.WeakValueDictionary[str, Callable[..., Any]] = weakref.WeakValueDictionary()
+
+
+def note_cached(namespace: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Remember the cached form of a namespace's function, for as long as it lives. Return it."""
+    _CACHED[namespace] = function
+    return function
+
+
+def cached() -> dict[str, Callable[..., Any]]:
+    """Return the cached functions of this process, by namespace."""
+    return dict(_CACHED)
+
+
+def find(
+    name: str, namespace: str, *, allowed: Collection[str], version: str | None = None
+) -> Loader:
     """Return the loader ``module:function``, importing its module if that is allowed.
 
     Raises:
@@ -95,10 +128,24 @@ def find(name: str, namespace: str, *, allowed: Collection[str]) -> Loader:
             f"{module!r} can't be imported to warm {namespace!r} ({error}); run the worker where "
             "the bot's modules are installed, or take it out of loaders under [warm]."
         ) from None
+    return registered(name, namespace, version=version)
+
+
+def registered(name: str, namespace: str, *, version: str | None = None) -> Loader:
+    """Return the loader ``module:function`` that is known in this process.
+
+    Raises:
+        BadArgument: there is none of that name, namespace and version.
+    """
     loader = _BY_NAMESPACE.get(namespace)
     if loader is None or loader.name != name:
         raise BadArgument(
             f"{name!r} is no loader of namespace {namespace!r}; decorate it with "
             "@outrider.cached at the top level of its module."
+        )
+    if version is not None and loader.version != version:
+        raise BadArgument(
+            f"{name!r} is of version {loader.version!r} here, and {version!r} was asked for; "
+            "restart what runs the older code."
         )
     return loader

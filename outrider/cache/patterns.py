@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -25,9 +26,11 @@ from outrider.cache.usage import Use, count
 from outrider.clock import SYSTEM
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping
 
     from outrider.cache.calls import Call
+    from outrider.cache.inbot import InBot
     from outrider.clock import Clock
 
 FLUSH_S = 1.0
@@ -59,13 +62,22 @@ class _Seen:
         self.visits = (older.visits + self.visits)[-_MOST_VISITS:]
         self.expires_s = max(self.expires_s, older.expires_s)
 
+    def times(self) -> list[float]:
+        """Return when it was used, as far as its rhythm is concerned; nothing if it can't be."""
+        if self.call is None or not self.call.replayable:
+            return []
+        return [*self.visits, self.last_s] if self.last_s not in self.visits else self.visits
+
 
 class NamespaceUse:
     """The uses of one namespace in this process. Nothing here waits, or raises."""
 
-    def __init__(self, namespace: str, *, loader: str, ttl_s: float) -> None:
+    def __init__(self, namespace: str, *, loader: str, ttl_s: float, version: str = "") -> None:
         self.namespace = namespace
         self.loader = loader
+        self.version = version
+        self.bot = os.environ.get("OUTRIDER_BOT", "")
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.ttl_s = ttl_s
         self.skipped = 0
         self._visit_s = ttl_s * VISIT_SHARE
@@ -74,7 +86,7 @@ class NamespaceUse:
         self._warmed_hits: dict[str, None] = {}
 
     def touch(self, call: Call, now_s: float, count: int = 1) -> None:
-        """Note a use, or several of the last second."""
+        """Note a use, or several that were counted together."""
         seen = self._seen.get(call.key) or self._entry(call.key)
         if seen is None:
             return
@@ -125,6 +137,8 @@ class NamespaceUse:
         if len(self._seen) >= MOST_PENDING and key not in self._seen:
             self.skipped += 1
             return None
+        if self.loop is None:
+            self.loop = _running_loop()
         return self._seen.setdefault(key, _Seen(None))
 
 
@@ -142,9 +156,16 @@ class Recorder:
     """Flushes the uses of a process. Its thread starts with the first namespace."""
 
     def __init__(
-        self, client: redis.Redis, *, clock: Clock = SYSTEM, flush_s: float = FLUSH_S
+        self,
+        client: redis.Redis,
+        *,
+        clock: Clock = SYSTEM,
+        flush_s: float = FLUSH_S,
+        warms: bool = False,
     ) -> None:
         self.failed = 0
+        self._warms = warms
+        self._inbot: InBot | None = None
         self._client = client
         self._clock = clock
         self._flush_s = flush_s
@@ -154,14 +175,18 @@ class Recorder:
         self._owner = os.getpid()
         self._thread: threading.Thread | None = None
 
-    def namespace(self, namespace: str, *, loader: str, ttl_s: float) -> NamespaceUse:
+    def namespace(
+        self, namespace: str, *, loader: str, ttl_s: float, version: str = ""
+    ) -> NamespaceUse:
         """Return where to note the uses of a namespace."""
-        use = NamespaceUse(namespace, loader=loader, ttl_s=ttl_s)
+        use = NamespaceUse(namespace, loader=loader, ttl_s=ttl_s, version=version)
         with self._lock:
             self._uses.append(use)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="outrider-use", daemon=True)
                 self._thread.start()
+                if self._warms:
+                    self._begin_warming()
                 atexit.register(self.close)
         return use
 
@@ -187,9 +212,17 @@ class Recorder:
         if os.getpid() != self._owner:
             return  # a forked child: the parent flushes what is its own
         self._wake.set()
+        if self._inbot is not None:
+            self._inbot.stop()
         if self._thread is not None:
             self._thread.join(timeout=2.0)
         self.flush()
+
+    def _begin_warming(self) -> None:
+        from outrider.cache.inbot import InBot
+
+        self._inbot = InBot(self._client, lambda: self._uses, clock=self._clock)
+        self._inbot.start()
 
     def _run(self) -> None:
         while not self._wake.wait(self._flush_s):
@@ -230,10 +263,19 @@ def _write_namespace(
     }
     if written:
         pipe.hset(keys.usage(use.namespace), mapping=written)
+        usage.log(
+            pipe, use, [(key, at_s) for key, seen in pending.seen.items() for at_s in seen.times()]
+        )
     pipe.expire(keys.usage(use.namespace), usage.USE_TTL_S)
     pipe.expire(keys.warmed(use.namespace), usage.USE_TTL_S)
     pipe.zadd(keys.NAMESPACES, {use.namespace: now_s})
     count(pipe, use.namespace, now_s, loads=pending.loads, warmed_hits=warmed_hits)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop of the caller, if any: asynchronous loaders are run again in it."""
+    found = sys.modules.get("asyncio")
+    return found._get_running_loop() if found else None  # noqa: SLF001 - without an exception
 
 
 def merge(known: Use | None, use: NamespaceUse, seen: _Seen) -> Use:
@@ -252,6 +294,8 @@ def merge(known: Use | None, use: NamespaceUse, seen: _Seen) -> Use:
         kwargs = dict(call.kwargs) if repeatable else {}
     return Use(
         loader=use.loader,
+        version=use.version,
+        bot=use.bot,
         args=args,
         kwargs=kwargs,
         ttl_s=use.ttl_s,

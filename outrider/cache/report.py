@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from outrider.cache import usage
+from outrider.cache import keys, usage
 from outrider.clock import SYSTEM
 
 if TYPE_CHECKING:
@@ -19,13 +19,27 @@ def effectiveness(client: redis.Redis, *, now_s: float | None = None) -> list[di
 
     ``expected_reuse`` is how many uses a loaded value is expected to serve after the one that
     loaded it, the mean over keys with a known rhythm; ``gap_s`` is the median time between uses.
-    Loads and warming count over this hour and the one before.
+    Loads and warming count over this hour and the one before. ``ahead`` is the planner's word since
+    it began: loads ahead, those that served and that did not, those it had no budget for, loads
+    beyond those of plain caching, and why it loads nothing; None when nothing was planned.
     """
     at_s = SYSTEM.now() if now_s is None else now_s
     return [
         _row(namespace, usage.read(client, namespace), usage.tally(client, namespace, at_s))
+        | {"ahead": _ahead(client, namespace)}
         for namespace in usage.namespaces(client, at_s)
     ]
+
+
+def _ahead(client: redis.Redis, namespace: str) -> dict[str, Any] | None:
+    stored = cast("dict[bytes, bytes]", client.hgetall(keys.plan(namespace)))
+    if not stored:
+        return None
+    word = {name.decode(): value.decode() for name, value in stored.items()}
+    return {
+        name: value if name == "off" else float(value) if "." in value else int(value)
+        for name, value in word.items()
+    }
 
 
 def _row(namespace: str, uses: dict[str, Use], tally: usage.Tally) -> dict[str, Any]:

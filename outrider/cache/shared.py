@@ -23,7 +23,7 @@ class Shared:
     def __init__(self, url: str) -> None:
         self.tier = RedisTier(url)
         # A client of its own: a slow flush must not make the breaker think the server is away.
-        self.recorder = Recorder(connection.connect(url, timeout_s=_RECORDER_TIMEOUT_S))
+        self.recorder = Recorder(connection.connect(url, timeout_s=_RECORDER_TIMEOUT_S), warms=True)
         self._threads: Executor | None = None
 
     @property

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
     import redis
 
+    from outrider.cache.patterns import NamespaceUse
+
 MOST_KEYS = 1000  # kept for one namespace: those used last
+MOST_LOGGED = 500  # uses in one entry of the log
+MOST_ENTRIES = 1000  # about a quarter of an hour of one busy process
 USE_TTL_S = 86_400
 TALLY_TTL_S = 2 * keys.HOUR_S + 60
 
@@ -24,6 +28,8 @@ class Use(msgspec.Struct, omit_defaults=True, kw_only=True):
     """What is known of one key. ``args`` is None when the call can't be repeated elsewhere."""
 
     loader: str = ""
+    version: str = ""
+    bot: str = ""  # that used it last, where a loader needs the bot's own session
     args: list[Any] | None = None
     kwargs: dict[str, Any] = {}
     ttl_s: float = 0.0
@@ -54,18 +60,6 @@ class Tally:
     warmed: int = 0
     warmed_hits: int = 0
 
-    def allowance(self, budget: float) -> int:
-        """Return how many loads ahead the budget has room for now.
-
-        What was warmed counts as extra until it has served. Demand is what plain caching would
-        have loaded: what it did load, and what warming spared it.
-
-        >>> Tally(loads=90, warmed=12, warmed_hits=10).allowance(0.05)
-        3
-        """
-        demand = self.loads + self.warmed_hits
-        return max(0, int(budget * demand) - (self.warmed - self.warmed_hits))
-
 
 def decode(message: bytes | None) -> Use | None:
     """Return a stored use, or None when there is none or it can't be read."""
@@ -84,6 +78,20 @@ def count(pipe: Any, namespace: str, now_s: float, **numbers: int) -> None:
         if number:
             pipe.hincrby(name, field, number)
     pipe.expire(name, TALLY_TTL_S)
+
+
+def log(pipe: Any, use: NamespaceUse, uses: list[tuple[str, float]]) -> None:
+    """Queue the uses of some keys for the log that warming is planned from."""
+    if not uses:
+        return
+    name = keys.log(use.namespace)
+    message = {
+        "uses": msgspec.msgpack.encode(uses[:MOST_LOGGED]),
+        "ttl_s": use.ttl_s,
+        "loader": use.loader,
+    }
+    pipe.xadd(name, message, maxlen=MOST_ENTRIES, approximate=True)
+    pipe.expire(name, USE_TTL_S)
 
 
 def namespaces(client: redis.Redis, now_s: float) -> list[str]:

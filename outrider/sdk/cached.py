@@ -211,7 +211,7 @@ def cached(
             },
         )
         attach = _attach_async if inspect.iscoroutinefunction(function) else _attach
-        return attach(function, cache)
+        return loaders.note_cached(cache.namespace, attach(function, cache))
 
     return cast("Decorator", decorate)
 

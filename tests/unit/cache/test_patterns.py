@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import pytest
 
 from outrider.cache import keys, usage
@@ -162,7 +163,7 @@ def test_everything_recorded_expires_by_itself(record: Any, client: redis.Redis)
     use.loaded("[1]", NOW_S + 60)
     recorder.flush()
     names = [name for name in client.keys("or:cache:*") if name != keys.NAMESPACES.encode()]
-    assert len(names) == 3
+    assert len(names) == 4
     assert all(int(client.ttl(name)) > 0 for name in names)
 
 
@@ -188,12 +189,18 @@ def test_nothing_noted_writes_nothing(record: Any, client: redis.Redis) -> None:
     assert client.keys("*") == []
 
 
-def test_an_unused_warm_load_counts_against_the_budget_until_it_serves() -> None:
-    assert Tally(loads=100).allowance(0.05) == 5
-    assert Tally(loads=100, warmed=5).allowance(0.05) == 0
-    assert Tally(loads=100, warmed=5, warmed_hits=3).allowance(0.05) == 3
-    assert Tally(loads=100, warmed=50).allowance(0.05) == 0
-    assert Tally(loads=19).allowance(0.05) == 0
+def test_the_log_tells_planners_what_was_used_when(record: Any, client: redis.Redis) -> None:
+    recorder = record()
+    use = namespace(recorder)
+    for back in (30.0, 20.0, 19.5, 0.0):
+        use.touch(call(1), NOW_S - back)
+    use.touch(canonical(((1, 2),), {}), NOW_S)  # can't be repeated, so it is of no interest
+    recorder.flush()
+    [(_, entry)] = cast("Any", client.xrange(keys.log("t")))
+    assert msgspec.msgpack.decode(entry[b"uses"]) == [
+        ["[1]", NOW_S - 30], ["[1]", NOW_S - 20], ["[1]", NOW_S],
+    ]  # fmt: skip
+    assert (entry[b"ttl_s"], entry[b"loader"]) == (b"60.0", b"bots.market:price")
 
 
 def test_closing_writes_what_is_left(client: redis.Redis, clock: Any) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from outrider.cache import keys, loaders, report, usage, warming
+from outrider.cache import asking, keys, loaders, report, usage, warming
+from outrider.cache.agenda import Agenda
 from outrider.cache.calls import canonical
 from outrider.cache.codec import Codec
 from outrider.cache.loaders import Loader
@@ -46,18 +48,27 @@ def helper(symbol: str) -> str:
 """
 WORKER = """
 import json, sys
-from outrider.cache import warming
+from outrider.cache import agenda, warming
 from outrider.store import connection
 
 class Clock:
-    def now(self): return float(sys.argv[2])
-    def monotonic(self): return float(sys.argv[2])
+    at_s = float(sys.argv[2])
+    def now(self): return self.at_s
+    def monotonic(self): return self.at_s
 
 with connection.connect(sys.argv[1]) as client:
     allowed = sys.argv[3].split(",")
-    chosen = warming.plan(client, now_s=Clock().now(), budget=float(sys.argv[4]), allowed=allowed)
-    done = warming.run(client, chosen, allowed=allowed, clock=Clock())
-    print(json.dumps([chosen, done.warmed, done.failed]))
+    planned = warming.plan(
+        client, agenda.Agenda(), now_s=Clock.at_s, every_s=40, budget_of=lambda name: 0.5,
+        allowed=allowed,
+    )
+    done = None
+    for due in planned.by_workers:
+        Clock.at_s = due.at_s
+        done = warming.run(
+            client, [due[:2]], allowed=allowed, clock=Clock(), token=planned.token
+        )
+    print(json.dumps([planned.by_workers, done and done.warmed, done and done.failed]))
 """
 
 
@@ -84,33 +95,43 @@ def bots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def polled(use: NamespaceUse, *args: Any, loads: int = 40, **kwargs: Any) -> str:
     """Note visits every 90 s, the last one 59.7 s ago: its value has 0.3 s left to live."""
     call = canonical(args, kwargs)
-    for back in range(5, -1, -1):
+    for back in range(15, -1, -1):
         use.touch(call, NOW_S - 59.7 - 90 * back)
     for _ in range(loads):
         use.loaded(call.key, NOW_S + 0.3)
     return call.key
 
 
-def work(url: str, *, allowed: str, budget: float = 0.05) -> Any:
+def work(url: str, *, allowed: str) -> Any:
     """Plan and run in another process."""
     done = subprocess.run(
-        [sys.executable, "-c", WORKER, url, str(NOW_S), allowed, str(budget)],
+        [sys.executable, "-c", WORKER, url, str(NOW_S + 25), allowed],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return json.loads(done.stdout)
 
 
-def test_another_process_reloads_what_is_about_to_expire_before_it_is_asked_for(
+def planned(
+    client: redis.Redis, agenda: Agenda, now_s: float, *, allowed: str = "bots", every_s: float = 40
+) -> warming.Planned:
+    return warming.plan(
+        client, agenda, now_s=now_s, every_s=every_s, budget_of=lambda _: 0.5, allowed=(allowed,)
+    )
+
+
+def test_another_process_reloads_what_has_expired_just_before_it_is_asked_for(
     recorder: Recorder, valkey_url: str, client: redis.Redis, bots: str, clock: Any
 ) -> None:
     use = recorder.namespace("prices", loader=f"{bots}:price", ttl_s=60)
     key = polled(use, "BTC", depth=5)
     recorder.flush()
 
-    assert work(valkey_url, allowed=bots) == [[["prices", key]], 1, []]
+    [[due], warmed, failed] = work(valkey_url, allowed=bots)
+    assert (due[:2], warmed, failed) == (["prices", key], 1, [])
+    assert due[2] == pytest.approx(NOW_S + 30, abs=2)
 
-    # The bot, 30 s later: the old value is gone, and nothing has to be loaded.
-    clock.advance(30.0)
+    # The bot, 30.3 s later: the old value is gone, and nothing has to be loaded.
+    clock.advance(30.3)
     tier = RedisTier(valkey_url)
     cache = TieredCache(
         "prices", ttl_s=60, codec=Codec("f", dict), remote=tier, use=use, clock=clock
@@ -123,17 +144,17 @@ def test_another_process_reloads_what_is_about_to_expire_before_it_is_asked_for(
     assert (cache.statistics.warmed_hits, cache.statistics.misses) == (1, 0)
     recorder.flush()
     assert usage.tally(client, "prices", NOW_S) == Tally(40, 1, 1)
-    assert usage.read(client, "prices")[key].expires_s == NOW_S + 60
+    assert usage.read(client, "prices")[key].expires_s == pytest.approx(due[2] + 60)
     tier.close()
 
 
 def test_a_hit_before_the_old_value_would_have_expired_owes_nothing_to_warming(
-    recorder: Recorder, valkey_url: str, bots: str, clock: Any
+    recorder: Recorder, valkey_url: str, client: redis.Redis, bots: str, clock: Any
 ) -> None:
     use = recorder.namespace("prices", loader=f"{bots}:price", ttl_s=60)
-    polled(use, "BTC", depth=5)
+    key = polled(use, "BTC", depth=5)
     recorder.flush()
-    work(valkey_url, allowed=bots)
+    warming.run(client, [("prices", key)], allowed=(bots,), clock=clock)
     tier = RedisTier(valkey_url)
     cache = TieredCache(
         "prices", ttl_s=60, codec=Codec("f", dict), remote=tier, use=use, clock=clock
@@ -147,56 +168,180 @@ def test_a_hit_before_the_old_value_would_have_expired_owes_nothing_to_warming(
     tier.close()
 
 
-def test_no_more_is_chosen_than_the_budget_has_room_for(
+def test_a_second_plan_of_the_same_moment_is_empty(recorder: Recorder, client: redis.Redis) -> None:
+    key = polled(recorder.namespace("prices", loader="bots:price", ttl_s=60), "BTC")
+    recorder.flush()
+    first = planned(client, Agenda(), NOW_S + 25)
+    assert [due[:2] for due in first.by_workers] == [("prices", key)]
+    assert planned(client, Agenda(), NOW_S + 25.4) == warming.Planned()
+
+
+def test_a_process_that_takes_over_knows_what_was_planned(
     recorder: Recorder, client: redis.Redis
 ) -> None:
-    use = recorder.namespace("prices", loader="bots:price", ttl_s=60)
-    for number in range(30):
-        polled(use, number, loads=2)
-    recorder.flush()
-    uses, tally = usage.read(client, "prices"), usage.tally(client, "prices", NOW_S)
-
-    def count(budget: float) -> int:
-        found = warming.choose(uses, tally, now_s=NOW_S, until_s=NOW_S + 10, budget=budget)
-        return len(found)
-
-    assert tally.loads == 60
-    assert [count(budget) for budget in (0.0, 0.05, 0.2, 1.0)] == [0, 3, 12, 30]
-
-
-def test_keys_that_will_live_or_that_nobody_waits_for_are_not_chosen() -> None:
-    steady = Use(
-        loader="m:f", args=[], ttl_s=60, visits=20, visited_s=NOW_S - 59.7, gap_s=90.0,
-        jitter_s=0.5, expires_s=NOW_S + 0.3,
-    )  # fmt: skip
-
-    def chosen(now_s: float, use: Use) -> list[str]:
-        return warming.choose({"k": use}, Tally(1000), now_s=now_s, until_s=now_s + 10, budget=1.0)
-
-    assert chosen(NOW_S, steady) == []  # too early: the next use is half a minute away
-    assert chosen(NOW_S + 20, steady) == ["k"]
-    assert chosen(NOW_S + 200, steady) == []  # the rhythm has ended
-    for change in ({"args": None}, {"loader": ""}, {"visits": 2}, {"expires_s": NOW_S + 300}):
-        other = Use(**{name: getattr(steady, name) for name in steady.__struct_fields__} | change)
-        assert chosen(NOW_S + 20, other) == []
-
-
-def test_a_second_plan_of_the_same_tick_is_empty(recorder: Recorder, client: redis.Redis) -> None:
-    use = recorder.namespace("prices", loader="bots:price", ttl_s=60)
-    key = polled(use, "BTC")
-    recorder.flush()
-    first, second = (
-        warming.plan(client, now_s=NOW_S + later_s, budget=0.05, allowed=("bots",))
-        for later_s in (0, 0.5)
-    )
-    assert first == [("prices", key)]
-    assert second == []
-
-
-def test_only_keys_of_allowed_modules_are_planned(recorder: Recorder, client: redis.Redis) -> None:
     polled(recorder.namespace("prices", loader="bots:price", ttl_s=60), "BTC")
     recorder.flush()
-    assert warming.plan(client, now_s=NOW_S, budget=0.05, allowed=("others",)) == []
+    first = planned(client, Agenda(), NOW_S + 25)
+    assert len(first.by_workers) == 1
+    assert planned(client, Agenda(), NOW_S + 29).by_workers == []
+    assert client.hget(keys.plan("prices"), "ahead") == b"1"
+
+
+def test_a_plan_of_its_own_is_not_counted_twice(recorder: Recorder, client: redis.Redis) -> None:
+    polled(recorder.namespace("prices", loader="bots:price", ttl_s=60), "BTC")
+    recorder.flush()
+    agenda = Agenda()
+    for later_s in (25, 27, 29):
+        planned(client, agenda, NOW_S + later_s)
+    assert client.hget(keys.plan("prices"), "ahead") == b"1"
+
+
+def test_a_use_that_is_told_of_late_breaks_nothing(recorder: Recorder, client: redis.Redis) -> None:
+    use = recorder.namespace("prices", loader="bots:price", ttl_s=60)
+    agenda = Agenda()
+    for step in range(60):
+        at_s = NOW_S + 7 * step
+        for number in range(4):
+            use.touch(canonical((number,), {}), at_s - 5 * (number % 2))
+        recorder.flush()
+        planned(client, agenda, at_s + 1, every_s=10)
+    assert int(client.hget(keys.plan("prices"), "demand") or 0) > 20
+
+
+def test_a_namespace_whose_values_live_shortly_is_planned_more_often_than_beat_does(
+    recorder: Recorder, client: redis.Redis
+) -> None:
+    polled(recorder.namespace("prices", loader="bots:price", ttl_s=60), "BTC")
+    recorder.flush()
+    assert planned(client, Agenda(), NOW_S, every_s=40).next_s == 6.0
+    assert planned(client, Agenda(), NOW_S + 10, every_s=5).next_s is None
+    assert warming.out_of_turn(client, 6.0)
+    assert not warming.out_of_turn(client, 6.0)
+
+
+def test_what_workers_may_not_load_is_left_for_the_bots(
+    recorder: Recorder, client: redis.Redis
+) -> None:
+    key = polled(recorder.namespace("prices", loader="bots:price", ttl_s=60), "BTC")
+    recorder.flush()
+    found = planned(client, Agenda(), NOW_S + 25, allowed="others")
+    assert found.by_workers == []
+    [due] = found.by_bots
+    assert client.zscore(keys.due("prices"), key) == due.at_s
+
+
+def test_a_namespace_without_budget_is_not_warmed_and_says_so(
+    recorder: Recorder, client: redis.Redis
+) -> None:
+    polled(recorder.namespace("prices", loader="bots:price", ttl_s=60), "BTC")
+    recorder.flush()
+    found = warming.plan(
+        client, Agenda(), now_s=NOW_S + 25, every_s=40, budget_of=lambda _: 0.0, allowed=("bots",)
+    )
+    assert found.by_workers == []
+    assert client.hget(keys.plan("prices"), "off") == b"the budget is 0"
+
+
+def test_a_batch_that_comes_too_late_is_left(
+    recorder: Recorder, client: redis.Redis, bots: str, clock: Any
+) -> None:
+    key = polled(recorder.namespace("prices", loader=f"{bots}:price", ttl_s=60), "BTC", depth=1)
+    recorder.flush()
+    done = warming.run(
+        client, [("prices", key)], allowed=(bots,), clock=clock, deadline_s=NOW_S - 1
+    )
+    assert (done.late, done.warmed) == (1, 0)
+
+
+def test_a_stale_task_does_not_overwrite_newer_data(
+    recorder: Recorder, client: redis.Redis, bots: str, clock: Any
+) -> None:
+    key = polled(recorder.namespace("prices", loader=f"{bots}:price", ttl_s=60), "BTC", depth=1)
+    recorder.flush()
+    name = keys.value("prices", key)
+
+    def outcome(token: int) -> tuple[int, int]:
+        done = warming.run(
+            client, [("prices", key)], allowed=(bots,), clock=clock, even_if_fresh=True, token=token
+        )
+        return done.warmed, done.fenced
+
+    assert outcome(7) == (1, 0)
+    newest = client.get(name)
+    assert outcome(6) == (0, 1)  # planned earlier, came later
+    assert client.get(name) == newest
+    assert outcome(8) == (1, 0)
+
+
+@pytest.mark.parametrize(("seen", "there"), [(b"old", b"newer"), (b"old", None)])
+def test_what_changed_while_it_was_loaded_is_not_overwritten(
+    seen: bytes, there: bytes | None, client: redis.Redis, clock: Any
+) -> None:
+    """A bot wrote a newer value, or invalidated it."""
+    if there is not None:
+        client.set(keys.value("prices", "k"), there)
+    with pytest.raises(warming.Fenced):
+        warming.keep(
+            client, "prices", "k", b"loaded", ttl_s=60, seen=seen,
+            use=Use(ttl_s=60, expires_s=NOW_S + 20), clock=clock, token=1,
+        )  # fmt: skip
+    assert client.get(keys.value("prices", "k")) == there
+
+
+def test_a_value_that_expired_while_it_was_loaded_is_replaced(
+    client: redis.Redis, clock: Any
+) -> None:
+    warming.keep(
+        client, "prices", "k", b"loaded", ttl_s=60, seen=b"old",
+        use=Use(ttl_s=60, expires_s=NOW_S - 1), clock=clock, token=1,
+    )  # fmt: skip
+    assert client.get(keys.value("prices", "k")) == b"loaded"
+
+
+def test_a_loader_of_another_version_is_refused(
+    recorder: Recorder, client: redis.Redis, bots: str, clock: Any
+) -> None:
+    use = recorder.namespace("prices", loader=f"{bots}:price", ttl_s=60, version="2")
+    key = polled(use, "BTC", depth=1)
+    recorder.flush()
+    done = warming.run(client, [("prices", key)], allowed=(bots,), clock=clock)
+    assert "is of version '' here, and '2' was asked for" in done.failed[0]["error"]
+
+
+def test_a_bot_is_asked_for_what_workers_may_not_load(
+    recorder: Recorder, client: redis.Redis, bots: str, clock: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("OUTRIDER_BOT", "canary-2")
+    importlib.import_module(bots)
+    key = polled(recorder.namespace("prices", loader=f"{bots}:price", ttl_s=60), "BTC", depth=3)
+    recorder.flush()
+    asked: list[str] = []
+
+    def ask(bot: str, loader: str, arguments: bytes, deadline_s: float) -> bytes:
+        asked.append(bot)
+        request = asking.Request(loader, arguments, deadline_s)
+        return asking.serve(request, clock=clock)
+
+    done = warming.run(client, [("prices", key)], allowed=(), clock=clock, ask=ask)
+    assert (done.warmed, done.failed, asked) == (1, [], ["canary-2"])
+    kept = client.get(keys.value("prices", key))
+    assert isinstance(kept, bytes)
+    assert Codec("f", dict).decode(kept).value["depth"] == 3
+
+
+def test_a_bot_refuses_what_it_does_not_know_or_is_asked_too_late(bots: str, clock: Any) -> None:
+    importlib.import_module(bots)
+    fine = asking.arguments(["BTC"], {})
+    known = asking.name("prices", f"{bots}:price", "")
+    for loader, arguments, error in (
+        (asking.name("prices", "os:system", ""), fine, BadArgument),
+        (asking.name("prices", f"{bots}:price", "9"), fine, BadArgument),
+        (known, b"\xc1", BadArgument),
+    ):
+        with pytest.raises(error):
+            asking.serve(asking.Request(loader, arguments, NOW_S + 9), clock=clock)
+    with pytest.raises(TimeoutError):
+        asking.serve(asking.Request(known, fine, NOW_S), clock=clock)
 
 
 def test_a_batch_that_is_delivered_twice_loads_once(
@@ -274,8 +419,8 @@ def test_the_report_tells_how_each_cache_is_used(recorder: Recorder, client: red
     recorder.flush()
     alone, polls = report.effectiveness(client, now_s=NOW_S)
     assert polls == {
-        "namespace": "prices", "keys": 2, "uses": 12, "repeatable": 2, "loader": "bots:price",
+        "namespace": "prices", "keys": 2, "uses": 32, "repeatable": 2, "loader": "bots:price",
         "ttl_s": 60.0, "gap_s": 90.0, "expected_reuse": pytest.approx(60 / 90), "loads": 20,
-        "warmed": 0, "warmed_hits": 0,
+        "warmed": 0, "warmed_hits": 0, "ahead": None,
     }  # fmt: skip
     assert (alone["namespace"], alone["loader"], alone["expected_reuse"]) == ("alone", None, None)

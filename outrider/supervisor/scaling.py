@@ -16,8 +16,9 @@ whatever the load is like, as long as the margin is within its bounds. A load wh
 need more than the upper one is cheaper to serve late: that bound is what a reserve may cost.
 
 Down with caution: to the most that was wanted within ``cool_down_s``, and not for less than
-``tolerance``. The constants were fixed on the first halves of four public load traces, by
-``benchmarks.loads.tuning``; ``benchmarks.scaling`` tells how they do on the rest.
+``tolerance``. The margin's constants were found on the first halves of four public load traces by
+``benchmarks.loads.tuning``; ``of_record``, its cap and ``allowed_late`` by hand on the same halves,
+after results on the second halves had been seen. ``benchmarks.scaling`` tells how all do on both.
 """
 
 from __future__ import annotations

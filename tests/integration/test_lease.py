@@ -85,7 +85,7 @@ def bot(valkey: Server, server: postgres.Postgres) -> Iterator[Callable[[str], R
 
     def make(name: str) -> ResizablePool:
         engine = engines.create_engine(
-            server.url, application_name=name, leased=engines.Leased(valkey.url, 1)
+            server.url, application_name=name, leased=engines.Leased(valkey.url, 1), pool_timeout=60
         )
         opened.append(engine)
         assert isinstance(engine.pool, ResizablePool)
@@ -100,7 +100,7 @@ def bot(valkey: Server, server: postgres.Postgres) -> Iterator[Callable[[str], R
         engine.dispose()
 
 
-def eventually(condition: Callable[[], Any], within_s: float = 20) -> None:
+def eventually(condition: Callable[[], Any], within_s: float = 60) -> None:
     give_up_at = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < give_up_at
@@ -114,7 +114,7 @@ def take(pool: ResizablePool, count: int) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert len(got) == count
     return got
 
@@ -157,7 +157,7 @@ def test_who_is_below_its_share_takes_back_what_is_in_use_above_another_s(
     eventually(lambda: any(each.instance == "bee" and each.cap < 2 for each in made.holders()))
     eventually(lambda: ape.use().cap < 5)
     held.pop().close()
-    waiting.join(20)
+    waiting.join(60)
     assert not waiting.is_alive()
     give_back(held)
 

@@ -5,8 +5,9 @@ work that waited longer than two seconds, and replica-hours against an oracle th
 tick (see ``benchmarks.loads.simulation``), over the whole and over its second half. The peers'
 settings were chosen on the first halves (``benchmarks.loads.tuning``, 24 settings each), ours too,
 but the last of them by hand, after results on the second halves had been seen: only other files are
-a clean test. Beside them, as hardships: the rate held over each step, so that all of a minute's rise
-comes at once; and replicas that take 30 seconds to start, which shows what a quick start is worth.
+a clean test. Beside them, as hardships: the rate held over each step, so that all of a minute's
+rise comes at once; and replicas that take 30 seconds to start, which shows what a quick start is
+worth.
 """
 
 from __future__ import annotations

@@ -127,4 +127,4 @@ def test_no_read_is_older_than_the_invalidation_that_was_told_before_it_began(
     assert all(each["settled"] for each in said)
     assert all(each["memory"] > 100 for each in said)
     assert all(len(told) > 3 for each in said for told in each["told"].values())
-    assert all((each["connections"] > 1) == (drops == "drops") for each in said)
+    assert any(each["connections"] > 1 for each in said) == (drops == "drops")

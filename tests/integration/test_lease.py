@@ -169,8 +169,8 @@ def test_without_redis_a_bot_falls_to_its_floor_and_comes_back(
     monkeypatch.setattr(budget, "TTL_S", 2.0)
     pool = bot("ape")
     lease = pool.watcher.lease  # type: ignore[attr-defined]
-    lease._ttl_s = lease._made.ttl_s = 2.0
     give_back(take(pool, 4))
+    lease._ttl_s = lease._made.ttl_s = 2.0
     valkey.kill()
     eventually(lambda: pool.use().cap == 1 and pool.use().held == 1)
     with pool.connect():

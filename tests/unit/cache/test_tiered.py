@@ -26,7 +26,7 @@ def open_tier(clock: Any) -> Iterator[Callable[[str], RedisTier]]:
     opened: list[RedisTier] = []
 
     def build(url: str, **options: Any) -> RedisTier:
-        opened.append(RedisTier(url, **options))
+        opened.append(RedisTier(url, **{"timeout_s": PATIENT_S} | options))
         return opened[-1]
 
     yield build

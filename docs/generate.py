@@ -120,6 +120,8 @@ EXAMPLES: dict[str, Any] = {
     "celery.key_prefix": "shop:",
     "alert.name": "pool nearly empty",
     "alert.when": "bot.*.db.pool.used_ratio > 0.9 for 30s clear 0.7",
+    "alert.active": ["Mon-Fri 08:00-18:00"],
+    "alert.advice": "Look for a query that holds its connection.",
 }
 # Only one of the two may be given; the other is shown as a comment.
 _COMMENTED = {"bots.canary.command": ["python", "-m", "mybots.canary"]}

@@ -84,6 +84,14 @@ class Engine:
         changes += _orphaned(known, tick, at_s)
         return after, changes
 
+    def shown(self, rule: Rule, frame: Frame, host: str) -> dict[str, float]:
+        """Return the numbers that people see of a rule's instances in a row; NaN left out."""
+        names = self._names_of(host, frame.names)
+        ready = self._ready.get((host, rule.name)) or self._bound(rule, [], names, host)
+        values = ready.condition.shown(frame).tolist()
+        pairs = zip(ready.instances, values, strict=True)
+        return {name: value for name, value in pairs if not math.isnan(value)}
+
     def _names_of(self, host: str, series: tuple[str, ...]) -> Names:
         names = self._names.get(host)
         if names is None or (names.names is not series and names.names != series):

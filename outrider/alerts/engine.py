@@ -15,6 +15,7 @@ import numpy as np
 
 from outrider.alerts import state
 from outrider.alerts.binding import Bound, Names, bind
+from outrider.alerts.frame import reach_s
 from outrider.alerts.state import Alert, Seen, Transition
 from outrider.errors import OutriderError
 from outrider.samples import bot_of
@@ -52,6 +53,7 @@ class Engine:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
+        self.reach_s = reach_s(rules)
         self._names: dict[str, Names] = {}
         self._ready: dict[tuple[str, str], _Ready] = {}
 
@@ -79,7 +81,7 @@ class Engine:
                     if now.state != "error":
                         kept = replace(now, summary=_summary(rule, now, at_s))
                     changes.append(state.changed(before, kept, tick=tick, at_s=at_s))
-                if _is_remembered(rule, kept, at_s):
+                if kept.state != "inactive" or _is_remembered(rule, kept, at_s):
                     after[kept.key] = kept
         changes += _orphaned(known, tick, at_s)
         return after, changes
@@ -110,8 +112,8 @@ class Engine:
         places = np.arange(len(truth)) if rule.watches_silence else np.flatnonzero(truth == 1)
         if not len(places) and not alerts:
             return
-        shown = ready.condition.shown(frame)
-        held = ready.held.run(frame) if ready.held is not ready.condition else truth
+        shown = ready.condition.shown(frame).tolist()
+        held = ready.held.run(frame).tolist() if ready.held is not ready.condition else truth
         fresh = [ready.instances[place] for place in places.tolist()]
         for instance in dict.fromkeys((*fresh, *alerts)):
             before = alerts.get(instance) or Alert(rule.name, instance, host, rule.severity)
@@ -119,11 +121,14 @@ class Engine:
                 yield before, state.resolved(before, at_s)
                 continue
             at = ready.place.get(instance, -1)
+            if rule.watches_silence and before.state == "inactive" and at >= 0 and not truth[at]:
+                yield before, state.noted(before, 0.0, at_s)  # it speaks, as it did
+                continue
             seen = None
             if at >= 0 and not math.isnan(truth[at]):
                 holds, held_at = bool(truth[at] == 1), ready.held_at[at]
                 goes_on = holds or (held_at >= 0 and held[held_at] == 1)
-                seen = Seen(float(shown[at]), holds, goes_on)
+                seen = Seen(shown[at], holds, goes_on)
                 if rule.watches_silence:
                     seen = _silence(seen, before, at_s)
             if seen is not None and math.isnan(seen.value):
@@ -170,8 +175,6 @@ def _silence(seen: Seen, before: Alert, at_s: float) -> Seen | None:
 
 
 def _is_remembered(rule: Rule, alert: Alert, at_s: float) -> bool:
-    if alert.state != "inactive":
-        return True
     recent = alert.seen_s > 0 and at_s - alert.seen_s < state.FORGOTTEN_AFTER_S
     return rule.watches_silence and recent and bool(alert.instance)
 

@@ -59,7 +59,7 @@ def unjudged(
     interval_s = store.interval_s
     at_s = tick_start(tick, interval_s)
     from_s = max(tick_start(last_tick + 1, interval_s), at_s - CATCH_UP_S)
-    reach_s = max(frame.reach_s(engine.rules), interval_s)
+    reach_s = max(engine.reach_s, interval_s)
     half_s = interval_s / 2
     window = store.window(host, from_s - reach_s - half_s, at_s + half_s)
     signals = _signals(client, host, at_s, interval_s)

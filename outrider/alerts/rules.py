@@ -40,7 +40,8 @@ class Rule:
     """A rule that was read and checked.
 
     ``condition`` begins an alert, ``held`` keeps it; they differ where there is a ``clear``.
-    ``active`` says at which times of the week something may begin.
+    ``active`` says at which times of the week something may begin. Of a rule that watches silence,
+    instances that are gone must be remembered.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Rule:
     where: tuple[Matcher, ...] = ()
     active: Calendar = _ALWAYS
     advice: str = ""
+    watches_silence: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -65,11 +67,6 @@ class Rule:
         found = expression.selectors(self.condition)
         fit = [each for each in found if set(each.labels) == set(self.labels)]
         return (fit or found)[0]
-
-    @property
-    def watches_silence(self) -> bool:
-        """Tell whether instances that are gone must be remembered."""
-        return any(isinstance(node, Absent) for node in expression.walk(self.condition))
 
     @property
     def reach_s(self) -> float:
@@ -117,6 +114,7 @@ def parse(
         name, when, severity, written.condition, held,
         written.durations.get("for", 0.0), written.durations.get("keep_firing_for", 0.0),
         written.where, active, advice,
+        any(isinstance(node, Absent) for node in expression.walk(written.condition)),
     )  # fmt: skip
 
 

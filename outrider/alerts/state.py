@@ -119,7 +119,7 @@ def step(rule: Rule, alert: Alert, seen: Seen | None, at_s: float) -> Alert:
     silent_s = at_s - alert.seen_s
     # What is kept must be a number in JSON too, which has no infinities.
     shown = max(-sys.float_info.max, min(sys.float_info.max, seen.value))
-    alert = replace(alert, value=shown, seen_s=at_s if seen.present else alert.seen_s)
+    alert = noted(alert, shown, at_s if seen.present else alert.seen_s)
     if alert.fired_s:
         return _burning(rule, alert, at_s, held=seen.held)
     if not seen.holds:
@@ -131,6 +131,14 @@ def step(rule: Rule, alert: Alert, seen: Seen | None, at_s: float) -> Alert:
     if at_s - alert.since_s >= rule.for_s:
         alert = replace(_enter(alert, "firing", at_s), fired_s=at_s)
     return alert
+
+
+def noted(alert: Alert, value: float, seen_s: float) -> Alert:
+    """Return an alert with what a row says of it; written out, since every row does it often."""
+    return Alert(
+        alert.rule, alert.instance, alert.host, alert.severity, alert.state, alert.since_s,
+        value, seen_s, alert.reminded_s, alert.summary, alert.fired_s,
+    )  # fmt: skip
 
 
 def _burning(rule: Rule, alert: Alert, at_s: float, *, held: bool) -> Alert:

@@ -99,7 +99,7 @@ def _read(file: _File, place: int, key: str, parse: Callable[[], object]) -> Ite
         parse()
     except BadArgument as error:
         for line in str(error).splitlines():
-            yield file.problem(("alert", place, key), None, line, "See docs/how-to/alerts.md.")
+            yield file.problem(("alert", place, key), None, line, "See docs/how-to/rules.md.")
 
 
 def _bot(name: str, bot: dict[str, Any], file: _File) -> Iterator[Problem]:

@@ -106,7 +106,7 @@ def load(path: Path) -> Cases:
         raise BadArgument(f"{path}: {error}") from None
     except msgspec.ValidationError as error:
         raise BadArgument(
-            f"{path}: {error}; see docs/how-to/test-rules.md for what a test is made of."
+            f"{path}: {error}; see docs/how-to/rules.md for what a test is made of."
         ) from None
 
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from outrider.alerts import windows
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from outrider.alerts.expression import Over
 
 NAN = math.nan
@@ -65,7 +67,7 @@ def plain(function: Over, values: list[float]) -> float:  # noqa: PLR0911 - a fu
     )
 )
 def test_all_series_at_once_are_as_each_by_itself(function: Over, table: list[list[float]]) -> None:
-    values = np.array(table, dtype=np.float64).T
-    found = windows.apply(function, 10.0 * np.arange(len(values)), values)
+    values: NDArray[np.float64] = np.array(table, dtype=np.float64).T
+    found = windows.apply(function, np.arange(len(values), dtype=np.float64) * 10, values)
 
     assert [plain(function, row) for row in table] == pytest.approx(found.tolist(), nan_ok=True)

@@ -83,7 +83,7 @@ def main() -> None:
         "rules_x_series_per_s": harness.spread(speed, 0)["median"],
         "rules_x_series_per_s_spread": harness.spread(speed, 0),
         "flapping": flapping(ticks=20 if quick else 120),
-        **notified(breaches=6 if quick else 60),
+        **notified(breaches=6 if quick else 30),
     }
     peers = {"a loop over a dictionary, thresholds only": harness.spread(loop, 0)}
     harness.finish("alerts", figures, peers)

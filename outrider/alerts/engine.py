@@ -72,7 +72,11 @@ class Engine:
             mine = known.pop(rule.name, [])
             try:
                 stepped = list(self._steps(rule, mine, names, frame, host))
-            except OutriderError as error:
+            except (OutriderError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+                # What is wrong with one rule must not silence the others; a server that is away is
+                # wrong with all of them.
+                if not getattr(error, "permanent", True):
+                    raise
                 stepped = list(_failed(rule, mine, host, at_s, str(error)))
             # In an order that does not depend on where the alerts were kept.
             for before, now in sorted(stepped, key=lambda pair: pair[1].instance):

@@ -34,7 +34,7 @@ def alerts() -> None:
 @click.option("-n", "--most", default=50, show_default=True, type=click.IntRange(1, 10_000))
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 def list_(history: bool, told: bool, show_rules: bool, most: int, as_json: bool) -> None:
-    """Show alerts that are pending or firing; nothing is listed when all is well.
+    """Show alerts that fire, are about to, or were resolved in the last quarter of an hour.
 
     \b
     Examples:

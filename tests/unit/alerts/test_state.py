@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from outrider.alerts import calendar, frame, rules, state
 from outrider.alerts.engine import Engine
 from outrider.alerts.state import Alert, Transition
+from outrider.errors import RedisUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -218,6 +219,30 @@ def test_a_condition_that_was_not_watched_for_long_has_not_held_meanwhile() -> N
     assert host.row({"x": 2.0}, skip=40) == []
     assert host.row({"x": 2.0}, skip=5) == []
     assert host.row({"x": 2.0}) == [("pending", "firing")]
+
+
+def test_a_fault_of_one_rule_does_not_silence_the_others() -> None:
+    host = Host("anomaly(x) > 1", "y > 1")
+
+    def odd(*_: object) -> float:
+        raise ValueError("no number")
+
+    row = frame.of_values({"x": 2.0, "y": 2.0}, 10.0, signals=odd)
+    _, changes = Engine(host.rules).evaluate({}, row, host="h", tick=1)
+
+    assert [(change.rule, change.to) for change in changes] == [
+        ("anomaly(x) > 1", "error"), ("y > 1", "firing"),
+    ]  # fmt: skip
+    assert changes[0].summary == "anomaly(x) > 1: can't be evaluated: no number"
+
+
+def test_a_server_that_is_away_is_no_fault_of_a_rule() -> None:
+    def away(*_: object) -> float:
+        raise RedisUnavailable("away")
+
+    row = frame.of_values({"x": 2.0}, 10.0, signals=away)
+    with pytest.raises(RedisUnavailable):
+        Engine([rules.parse("r", "anomaly(x) > 1")]).evaluate({}, row, host="h", tick=1)
 
 
 def test_nan_is_no_data_whatever_the_comparison() -> None:

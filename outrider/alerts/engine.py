@@ -128,6 +128,9 @@ class Engine:
             if rule.watches_silence and before.state == "inactive" and at >= 0 and not truth[at]:
                 yield before, state.noted(before, 0.0, at_s)  # it speaks, as it did
                 continue
+            if before.state == "resolved" and at >= 0 and truth[at] == 0:
+                yield before, state.calm(before, at_s)  # it is over, and stays so
+                continue
             seen = None
             if at >= 0 and not math.isnan(truth[at]):
                 holds, held_at = bool(truth[at] == 1), ready.held_at[at]

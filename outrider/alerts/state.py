@@ -123,10 +123,10 @@ def step(rule: Rule, alert: Alert, seen: Seen | None, at_s: float) -> Alert:
     if alert.fired_s:
         return _burning(rule, alert, at_s, held=seen.held)
     if not seen.holds:
-        return _calm(alert, at_s)
+        return calm(alert, at_s)
     if alert.state != "pending" or (seen.present and silent_s >= GONE_AFTER_S):
         if not rule.active.holds(at_s):
-            return _calm(alert, at_s)
+            return calm(alert, at_s)
         alert = _enter(alert, "pending", at_s)
     if at_s - alert.since_s >= rule.for_s:
         alert = replace(_enter(alert, "firing", at_s), fired_s=at_s)
@@ -151,7 +151,8 @@ def _burning(rule: Rule, alert: Alert, at_s: float, *, held: bool) -> Alert:
     return resolved(alert, at_s)
 
 
-def _calm(alert: Alert, at_s: float) -> Alert:
+def calm(alert: Alert, at_s: float) -> Alert:
+    """Return what an alert is while its condition does not hold; what was resolved shows so yet."""
     over = alert.state == "resolved" and at_s - alert.since_s < RESOLVED_FOR_S
     return alert if over or alert.state == "inactive" else _enter(alert, "inactive", at_s)
 
@@ -166,7 +167,7 @@ def _unseen(alert: Alert, at_s: float) -> Alert:
         case "firing" | "recovering" if silent_s >= NO_DATA_AFTER_S:
             return _enter(alert, "no_data", at_s)
         case "resolved":
-            return _calm(alert, at_s)
+            return calm(alert, at_s)
         case _:
             return alert
 

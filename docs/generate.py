@@ -44,10 +44,10 @@ Every command says this itself: `outrider COMMAND --help`. Exit codes: 0 all is 
 ran and something failed, is unwell or missed its target, {bad_input} bad input or settings,
 {unavailable} Redis or the supervisor does not answer."""
 _RULES = """\
-In force without any configuration. A rule of yours with the same name replaces one;
-[How to be alerted](how-to/alerts.md) explains the language. A bot with `limits.cpu` gets one more:
-*BOT uses more CPU than its limit*, when it does for a minute. `outrider alerts list --rules` prints
-the rules in force."""
+In force without any configuration. A rule of yours with the same name replaces one, or takes it
+away; [How to write alert rules](how-to/rules.md) explains the language. A bot with `limits.cpu`
+gets one more: *BOT uses more CPU than its limit*, when it does for a minute.
+`outrider alerts list --rules` prints the rules in force."""
 _TASKS = """\
 Run any of them with `outrider run NAME key=value ...`, from Flower ([how to](how-to/flower.md)), or
 with `app.send_task(name, kwargs=...)`. Arguments are checked: an unknown one, or one of the wrong
@@ -137,6 +137,8 @@ EXAMPLES: dict[str, Any] = {
     "celery.key_prefix": "shop:",
     "alert.name": "pool nearly empty",
     "alert.when": "bot.*.db.pool.used_ratio > 0.9 for 30s clear 0.7",
+    "alert.active": ["Mon-Fri 08:00-18:00"],
+    "alert.advice": "Look for a query that holds its connection.",
 }
 # Only one of the two may be given; the other is shown as a comment.
 # One of several ways stands; the others are shown as comments.

@@ -330,6 +330,14 @@ class AlertSettings(_Table):
     name: str = Field(min_length=1, max_length=200, description="what people will read")
     when: str = Field(description="a condition, such as: bot.*.db.pool.used_ratio > 0.9 for 30s")
     severity: Literal["info", "warning", "critical"] = Field("warning", description="how bad it is")
+    active: tuple[str, ...] = Field(
+        (),
+        description="times of the week at which it may begin to fire, in `timezone`; none: always",
+    )
+    advice: str = Field("", max_length=500, description="what to do, added to what people read")
+    enabled: bool = Field(
+        default=True, description="false takes away the built-in rule of this name"
+    )
 
 
 class CeleryAppSettings(_Table):

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import functools
 import json
+import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from celery import shared_task
 
-from outrider.alerts import defaults, journal, rules, state, ways
-from outrider.clock import tick_start
+from outrider.alerts import defaults, journal, judge, ways
+from outrider.alerts.engine import Engine
 from outrider.errors import DeliveryError
-from outrider.store import keys, rows
+from outrider.store import keys
 from outrider.supervisor import crashes
 from outrider.tasks import context
 from outrider.tasks.base import OutriderTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from outrider.alerts.channels.base import Channel
-    from outrider.samples import Values, Window
     from outrider.tasks.context import Context
 
 # An outage of a channel longer than this ends in "gave up", which the notification log shows.
@@ -28,6 +26,9 @@ GIVE_UP_AFTER_S = 86_400.0
 # An alert on a bot is told with the report of its last crash when that is not older.
 CRASH_FRESH_S = 900.0
 RETRY_S = (1, 2, 5, 15, 30)
+
+# What an engine finds out about a host's series it keeps; one thread at a time.
+_evaluating = threading.Lock()
 
 
 @shared_task(name="outrider.alert.evaluate", base=OutriderTask, bind=True, time_limit=30)
@@ -42,7 +43,8 @@ def evaluate(
 
     The chain ends here when nobody is to be told of anything: that spares a message each tick.
 
-    Safe to run twice, late or out of order: only the first outcome of the newest tick counts.
+    Safe to run twice, late or out of order: every row is judged once, in order, with those that
+    came before it; a row that comes after a later one was judged is not judged any more.
     """
     outcome = _evaluate(analysed, host, tick)
     if not journal.is_waiting(context.current().redis):
@@ -57,19 +59,9 @@ def _evaluate(
     host = host or (analysed or {}).get("host") or ctx.settings.host
     tick = (analysed or {}).get("tick") if tick is None else tick
     tick = ctx.tick() if tick is None else int(tick)
-    at_s = tick_start(tick, ctx.store.interval_s)
-    last_tick, alerts = journal.load(ctx.redis, host)
-    window = ctx.store.window(host, at_s, at_s + ctx.store.interval_s)
-    if last_tick >= tick or not len(window.times_s):
-        return {"host": host, "tick": tick, "changes": [], "new": False}
-    values = dict(zip(window.names, window.values[0].tolist(), strict=True))
-    after, changes = state.evaluate(
-        _rules(), alerts, values,
-        host=host, tick=tick, at_s=at_s, increase=_increase(ctx, host, values, at_s),
-    )  # fmt: skip
-    kept = journal.commit(ctx.redis, host, tick, after.values(), changes)
-    listed = [change.id for change in changes] if kept else []
-    return {"host": host, "tick": tick, "changes": listed, "new": kept}
+    with _evaluating:
+        changes, kept = judge.judge(ctx.redis, ctx.store, _engine(), host, tick)
+    return {"host": host, "tick": tick, "changes": [each.id for each in changes], "new": kept}
 
 
 @shared_task(
@@ -117,8 +109,8 @@ def escalate() -> dict[str, Any]:
 
 
 @functools.cache
-def _rules() -> list[rules.Rule]:
-    return defaults.of_settings(context.current().settings)
+def _engine() -> Engine:
+    return Engine(defaults.of_settings(context.current().settings))
 
 
 def _deliver(ctx: Context, channel: Channel, change: dict[str, Any]) -> bool:
@@ -146,26 +138,3 @@ def _with_crash(ctx: Context, change: dict[str, Any]) -> dict[str, Any]:
     if report is None or change["at_s"] - report["at_s"] > CRASH_FRESH_S:
         return change
     return {**change, "crash": report | {"summary": crashes.summary(report)}}
-
-
-def _increase(
-    ctx: Context, host: str, values: Values, at_s: float
-) -> Callable[[str, float], float | None]:
-    """Return a function for how much a counter grew; each window is read once for all rules."""
-
-    @functools.cache
-    def before(window_s: float) -> Window:
-        return ctx.store.window(host, at_s - max(window_s, ctx.store.interval_s), at_s)
-
-    def increase(series: str, window_s: float) -> float | None:
-        _, earlier = rows.series_of(before(window_s), series)
-        if not len(earlier):
-            return None
-        # A counter that falls was restarted: what it has then is growth since the restart.
-        total, last = 0.0, float(earlier[0])
-        for value in (*earlier[1:].tolist(), values[series]):
-            total += value - last if value >= last else value
-            last = value
-        return total
-
-    return increase

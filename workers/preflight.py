@@ -18,12 +18,12 @@ import psutil
 
 from outrider import settings as settings_module
 from outrider import toml, units
-from outrider.alerts import rules
+from outrider.alerts import calendar, rules
 from outrider.errors import BadArgument, Problem, SettingsError
 from outrider.schedules import beat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from outrider.settings import Settings
 
@@ -85,14 +85,21 @@ def _whole(raw: dict[str, Any], text: str, path: Path) -> Iterator[Problem]:
 
 def _alerts(alerts: Any, file: _File) -> Iterator[Problem]:
     for place, alert in enumerate(alerts if isinstance(alerts, list) else ()):
-        when = alert.get("when") if isinstance(alert, dict) else None
+        if not isinstance(alert, dict):
+            continue
+        when, active = alert.get("when"), alert.get("active", ())
         if isinstance(when, str):
-            try:
-                rules.parse(str(alert.get("name")), when)
-            except BadArgument as error:
-                yield file.problem(
-                    ("alert", place, "when"), None, str(error), "See docs/how-to/alerts.md."
-                )
+            yield from _read(file, place, "when", lambda: rules.parse("", when))  # noqa: B023
+        if isinstance(active, list) and all(isinstance(each, str) for each in active):
+            yield from _read(file, place, "active", lambda: calendar.parse(active))  # noqa: B023
+
+
+def _read(file: _File, place: int, key: str, parse: Callable[[], object]) -> Iterator[Problem]:
+    try:
+        parse()
+    except BadArgument as error:
+        for line in str(error).splitlines():
+            yield file.problem(("alert", place, key), None, line, "See docs/how-to/rules.md.")
 
 
 def _bot(name: str, bot: dict[str, Any], file: _File) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ late evaluation changes nothing. What must be told lies in the outbox until ever
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -19,15 +19,16 @@ from outrider.store import keys
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from redis.client import Pipeline
+
 KEPT = 10_000
 _TICK_FIELD = "#tick"
 _TOLD_TTL_S = 7 * 86_400
 
 
 def load(client: redis.Redis, host: str) -> tuple[int, dict[str, Alert]]:
-    """Return the last tick that was evaluated (-1: none), and the alerts that are not inactive."""
-    stored = cast("dict[bytes, bytes]", client.hgetall(keys.alert_state(host)))
-    tick = int(stored.pop(_TICK_FIELD.encode(), b"-1"))
+    """Return the last tick that was evaluated (-1: none), and the alerts that are remembered."""
+    tick, stored = _stored(client, host)
     return tick, {alert.key: alert for alert in map(_alert, stored.values())}
 
 
@@ -37,32 +38,58 @@ def commit(
     tick: int,
     alerts: Iterable[Alert],
     changes: Iterable[Transition],
+    *,
+    after_tick: int | None = None,
 ) -> bool:
-    """Keep the outcome of a tick. Return False, and change nothing, when it is not the newest."""
+    """Keep the outcome of a tick. Return False, and change nothing, when it is not the newest.
+
+    ``after_tick`` is the tick whose alerts the outcome was made of: when another outcome was kept
+    in between, this one is void.
+    """
     key = keys.alert_state(host)
     with client.pipeline(transaction=True) as pipe:
         try:
             pipe.watch(key)  # type: ignore[no-untyped-call]
-            last_tick, before = load(cast("redis.Redis", pipe), host)
-            if last_tick >= tick:
+            last_tick, before = _stored(cast("redis.Redis", pipe), host)
+            if last_tick >= tick or after_tick not in (None, last_tick):
                 return False
             pipe.multi()
-            pipe.delete(key)
             pipe.hset(key, _TICK_FIELD, str(tick))
-            for alert in alerts:
-                # A reminder may have been sent since the caller loaded its alerts.
-                reminded_s = max(alert.reminded_s, before.get(alert.key, alert).reminded_s)
-                pipe.hset(key, alert.key, _state(replace(alert, reminded_s=reminded_s)))
-            for change in changes:
-                text = json.dumps(change.plain())
-                pipe.lpush(keys.HISTORY, text)
-                if "firing" in (change.before, change.to):
-                    pipe.hset(keys.OUTBOX, change.id, text)
-            pipe.ltrim(keys.HISTORY, 0, KEPT - 1)
+            _keep_alerts(pipe, key, before, alerts)
+            _keep_changes(pipe, list(changes))
             pipe.execute()
         except redis.WatchError:  # another worker evaluates the same tick: its outcome is ours
             return False
     return True
+
+
+def _keep_alerts(
+    pipe: Pipeline, key: str, before: dict[bytes, bytes], alerts: Iterable[Alert]
+) -> None:
+    """Write the alerts that differ from what is stored, and remove those that are gone."""
+    now = {}
+    for alert in alerts:
+        stored = before.get(field := alert.key.encode())
+        if stored and (reminded_s := _alert(stored).reminded_s) > alert.reminded_s:
+            # A reminder may have been sent since the caller loaded its alerts.
+            now[field] = _state(replace(alert, reminded_s=reminded_s))
+        else:
+            now[field] = _state(alert)
+    if gone := before.keys() - now.keys():
+        pipe.hdel(key, *gone)
+    fresh = {field: state for field, state in now.items() if before.get(field) != state}
+    if fresh:
+        pipe.hset(key, mapping=cast("Any", fresh))
+
+
+def _keep_changes(pipe: Pipeline, changes: list[Transition]) -> None:
+    texts = [(change, json.dumps(change.plain())) for change in changes]
+    if texts:
+        pipe.lpush(keys.HISTORY, *(text for _, text in texts[-KEPT:]))
+        pipe.ltrim(keys.HISTORY, 0, KEPT - 1)
+    news = {change.id: text for change, text in texts if change.is_news}
+    if news:
+        pipe.hset(keys.OUTBOX, mapping=cast("Any", news))
 
 
 def remind(client: redis.Redis, host: str, alert: Alert, now_s: float) -> bool:
@@ -139,8 +166,8 @@ def settle(client: redis.Redis, change_id: str, channels: set[str]) -> bool:
 
 
 def active(client: redis.Redis, host: str) -> list[Alert]:
-    """Return the alerts of a host that are pending or firing."""
-    return list(load(client, host)[1].values())
+    """Return the alerts of a host that are not inactive."""
+    return [alert for alert in load(client, host)[1].values() if alert.state != "inactive"]
 
 
 def history(client: redis.Redis, most: int = 100) -> list[dict[str, Any]]:
@@ -156,9 +183,13 @@ def notifications(client: redis.Redis, most: int = 100) -> list[dict[str, Any]]:
     return [json.loads(text) for text in found]
 
 
-def _state(alert: Alert) -> str:
-    return json.dumps(asdict(alert))
+def _stored(client: redis.Redis, host: str) -> tuple[int, dict[bytes, bytes]]:
+    stored = cast("dict[bytes, bytes]", client.hgetall(keys.alert_state(host)))
+    return int(stored.pop(_TICK_FIELD.encode(), b"-1")), stored
 
 
-def _alert(state: bytes) -> Alert:
-    return msgspec.convert(json.loads(state), Alert)
+def _state(alert: Alert) -> bytes:
+    return msgspec.json.encode(alert)
+
+
+_alert = msgspec.json.Decoder(Alert).decode

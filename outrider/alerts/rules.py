@@ -4,145 +4,158 @@
 
     bot.*.db.pool.used_ratio > 0.9 for 30s
     host.disk.used_ratio > 0.9 for 1m clear 0.85
-    increase(bot.*.crashes_total, 1m) > 0
+    increase(bot.*.crashes_total, 1m) > 0 keep_firing_for 5m
+    2 of (bot.*.up < 1) and host.cpu.used_ratio > 90% where host = web*
 
-``*`` in a series stands for anything, in the place of a bot's name for one bot: what a bot itself
-counts as ``jobs.failed`` is not matched by ``bot.*.failed``. Each series that matches is an
-instance with its own state.
-``for`` is how long the condition must hold; ``clear`` is the value at which a firing alert ends
-(hysteresis), the threshold itself when it is not given.
+Each instance of the series that are looked at has a state of its own. ``for`` is how long the
+condition must hold; ``clear`` is the value, or the condition, at which a firing alert ends
+(hysteresis); ``keep_firing_for`` is how long it goes on when the condition holds no more.
 """
 
 from __future__ import annotations
 
-import functools
+import fnmatch
 import math
-import operator
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from outrider import units
+from outrider.alerts import checking, expression, grammar
+from outrider.alerts.calendar import Calendar
+from outrider.alerts.expression import Absent, Binary, Node, Number, Unary, Windowed
+from outrider.alerts.grammar import Matcher, Mistake
 from outrider.errors import BadArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
+
+    from outrider.alerts.selectors import Key, Selector
 
 Severity = Literal["info", "warning", "critical"]
 
-_OPERATORS: dict[str, Callable[[float, float], bool]] = {
-    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
-    "==": operator.eq, "!=": operator.ne,
-}  # fmt: skip
-_SERIES = r"[A-Za-z][\w.*<>:/-]*?"
-_METRIC = re.compile(
-    rf"\s*(?:(?P<function>\w+)\(\s*(?P<of>{_SERIES})\s*,\s*(?P<window>[\w.]+)\s*\)|(?P<series>[A-Za-z][\w.*:/-]*))"
-)
-_COMPARE = re.compile(r"\s*(?P<op>[<>]=?|==|!=)")
-_NUMBER = re.compile(r"\s*(?P<number>-?\d+(?:\.\d+)?)(?P<unit>%|[kKMGT]i?B|ms|s|m|h|d)?(?=\s|$)")
-_FOR = re.compile(r"\s+for\s+(?P<for>[\w.]+)")
-_CLEAR = re.compile(r"\s+clear(?=\s)")
+_ALWAYS = Calendar()
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A parsed rule. ``window_s`` is 0 for the value itself, else that of ``increase``."""
+    """A rule that was read and checked.
+
+    ``condition`` begins an alert, ``held`` keeps it; they differ where there is a ``clear``.
+    ``active`` says at which times of the week something may begin. Of a rule that watches silence,
+    instances that are gone must be remembered.
+    """
 
     name: str
-    series: str
-    window_s: float
-    op: str
-    threshold: float
-    clear: float
-    for_s: float
-    severity: Severity
     text: str
+    severity: Severity
+    condition: Node
+    held: Node
+    for_s: float = 0.0
+    keep_firing_for_s: float = 0.0
+    where: tuple[Matcher, ...] = ()
+    active: Calendar = _ALWAYS
+    advice: str = ""
+    watches_silence: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return the labels that tell the rule's instances apart."""
+        return checking.labels(self.condition)
+
+    @property
+    def subject(self) -> Selector:
+        """Return the series that names the instances."""
+        found = expression.selectors(self.condition)
+        fit = [each for each in found if set(each.labels) == set(self.labels)]
+        return (fit or found)[0]
+
+    @property
+    def reach_s(self) -> float:
+        """Return how far back the rule looks."""
+        nodes = (*expression.walk(self.condition), *expression.walk(self.held))
+        return max((node.window_s for node in nodes if isinstance(node, Windowed)), default=0.0)
+
+    def applies(self, host: str, key: Key) -> bool:
+        """Tell whether ``where`` admits an instance of a host."""
+        known = {"host": host} | dict(zip(self.labels, key, strict=True))
+        return all(fnmatch.fnmatchcase(known[m.label], m.glob) == m.wanted for m in self.where)
 
     def matches(self, names: Iterable[str]) -> list[str]:
-        """Return the series that this rule watches, in order."""
-        if "*" not in self.series:
-            return [name for name in names if name == self.series]
-        pattern = _pattern(self.series)
-        return [name for name in names if pattern.fullmatch(name)]
-
-    def holds(self, value: float, *, firing: bool) -> bool:
-        """Tell whether the condition holds; a firing alert is held to its clear value."""
-        return _OPERATORS[self.op](value, self.clear if firing else self.threshold)
+        """Return the series that this rule looks at, in order."""
+        found = expression.selectors(self.condition)
+        return [name for name in names if any(each.key(name) is not None for each in found)]
 
 
-def parse(name: str, when: str, severity: Severity = "warning") -> Rule:
+def parse(
+    name: str,
+    when: str,
+    severity: Severity = "warning",
+    *,
+    active: Calendar = _ALWAYS,
+    advice: str = "",
+) -> Rule:
     """Return the rule that ``when`` describes.
 
     Raises:
-        BadArgument: names the column of the mistake and what was expected there.
+        BadArgument: names the column of each mistake and what was expected there.
     """
-    metric = _METRIC.match(when)
-    if not metric or metric["function"] not in (None, "increase"):
-        raise _mistake(when, 0, "a series such as host.cpu.used_ratio, or increase(series, 5m)")
-    compare = _COMPARE.match(when, metric.end())
-    if not compare:
-        raise _mistake(when, metric.end(), "a comparison: >, >=, <, <=, == or !=")
-    threshold, at = _number(when, compare.end())
-    for_s = 0.0
-    if held := _FOR.match(when, at):
-        at, for_s = held.end(), _duration(when, held.start("for"), held["for"])
-    clear = threshold
-    if compare["op"][0] in "<>" and (hysteresis := _CLEAR.match(when, at)):
-        clear, at = _number(when, hysteresis.end())
-    if when[at:].strip():
-        raise _mistake(when, at, "`for DURATION`, `clear NUMBER` or the end")
-    if clear != threshold and (clear > threshold) == compare["op"].startswith(">"):
-        raise BadArgument(
-            f"{when!r}: clear {clear:g} lies beyond the threshold {threshold:g}: "
-            "the alert would end while its condition holds; swap the two."
-        )
-    window_s = 0.0
-    if metric["window"]:
-        window_s = _duration(when, metric.start("window"), metric["window"])
-        if not window_s:
-            raise _mistake(when, metric.start("window"), "a window longer than nothing, such as 5m")
+    written = grammar.read(when)
+    if isinstance(written, Mistake):
+        raise BadArgument(_told(when, written))
+    mistakes = written.mistakes or checking.check(written.condition)
+    held = written.condition
+    if not mistakes and written.clear is not None:
+        held, more = _held(written.condition, written.clear, written.columns["clear"])
+        mistakes = [*mistakes, *more]
+    if not mistakes:
+        mistakes = list(_unknown_labels(written))
+    if mistakes:
+        raise BadArgument("\n".join(_told(when, mistake) for mistake in mistakes))
     return Rule(
-        name, metric["of"] or metric["series"], window_s, compare["op"],
-        threshold, clear, for_s, severity, when,
+        name, when, severity, written.condition, held,
+        written.durations.get("for", 0.0), written.durations.get("keep_firing_for", 0.0),
+        written.where, active, advice,
+        any(isinstance(node, Absent) for node in expression.walk(written.condition)),
     )  # fmt: skip
 
 
-@functools.lru_cache(maxsize=1024)
-def _pattern(series: str) -> re.Pattern[str]:
-    area, _, rest = series.partition(".")
-    name, more, what = rest.partition(".")
-    if area != "bot" or not more:
-        return _any(series, ".*")
-    return re.compile(area + r"\." + _any(name, "[^.]*").pattern + r"\." + _any(what, ".*").pattern)
+def _held(condition: Node, clear: Node, at: int) -> tuple[Node, list[Mistake]]:
+    """Return the condition that keeps an alert firing."""
+    if expression.is_condition(clear):
+        mistakes = checking.check(clear)
+        if not mistakes and set(checking.labels(clear)) - set(checking.labels(condition)):
+            mistakes = [Mistake(clear.at, "a condition on the same instances")]
+        return Unary("not", clear, at), mistakes
+    value = constant(clear)
+    ordered = isinstance(condition, Binary) and condition.op in (">", ">=", "<", "<=")
+    threshold = constant(condition.right) if isinstance(condition, Binary) and ordered else None
+    if value is None or threshold is None:
+        return condition, [
+            Mistake(clear.at, "a condition, such as `clear x < 0.8`: only one comparison "
+                    "(>, >=, < or <=) with a number can end at another number")
+        ]  # fmt: skip
+    assert isinstance(condition, Binary)
+    if value != threshold and (value > threshold) == condition.op.startswith(">"):
+        return condition, [
+            Mistake(clear.at, f"a value on the other side of {threshold:g}, since the alert would "
+                    "end while its condition holds; swap the two", f"{value:g}")
+        ]  # fmt: skip
+    return replace(condition, right=Number(value, clear.at)), []
 
 
-def _any(series: str, star: str) -> re.Pattern[str]:
-    return re.compile(star.join(re.escape(part) for part in series.split("*")), re.DOTALL)
+def constant(node: Node) -> float | None:
+    """Return the number that a node is, or None."""
+    if isinstance(node, Unary) and node.op == "-" and isinstance(node.of, Number):
+        return -node.of.value
+    return node.value if isinstance(node, Number) and math.isfinite(node.value) else None
 
 
-def _number(text: str, at: int) -> tuple[float, int]:
-    found = _NUMBER.match(text, at)
-    if not found:
-        raise _mistake(text, at, "a number such as 0.9, 90%, 300MiB or 30s")
-    value, unit = float(found["number"]), found["unit"]
-    if unit == "%":
-        value /= 100
-    elif unit and unit in ("ms", "s", "m", "h", "d"):
-        value *= units.parse_duration(f"1{unit}")
-    elif unit:
-        value *= units.parse_bytes(f"1{unit}")
-    if not math.isfinite(value):
-        raise _mistake(text, at, "a number that is not quite as large")
-    return value, found.end()
+def _unknown_labels(written: grammar.Written) -> Iterable[Mistake]:
+    known = ("host", *checking.labels(written.condition))
+    for matcher in written.where:
+        if matcher.label not in known:
+            yield Mistake(matcher.at, f"one of the labels {', '.join(known)}", matcher.label)
 
 
-def _duration(text: str, at: int, written: str) -> float:
-    try:
-        return units.parse_duration(written)
-    except ValueError:
-        raise _mistake(text, at, "a duration such as 30s or 5m") from None
-
-
-def _mistake(text: str, at: int, expected: str) -> BadArgument:
-    found = text[at:].strip() or "the end"
-    return BadArgument(f"{text!r}, column {at + 1}: expected {expected}, found {found!r}.")
+def _told(text: str, mistake: Mistake) -> str:
+    found = mistake.found or text[mistake.at :].strip() or "the end"
+    return f"{text!r}, column {mistake.at + 1}: expected {mistake.expected}, found {found!r}."

@@ -409,13 +409,13 @@ def _step(settings: Settings, start_s: float, now_s: float) -> str:
 
 
 def _span(since: str, until: str, now_s: float) -> tuple[float, float]:
-    start_s, end_s = _moment("--since", since, now_s), _moment("--until", until, now_s)
+    start_s, end_s = moment("--since", since, now_s), moment("--until", until, now_s)
     if start_s >= end_s:
         raise BadArgument(f"--since {since} is not before --until {until}.")
     return start_s, end_s
 
 
-def _moment(option: str, text: str, now_s: float) -> float:
+def moment(option: str, text: str, now_s: float) -> float:
     """Return a time: ``now``, a duration back from now, seconds since 1970, or ISO 8601."""
     from datetime import datetime
 

@@ -324,10 +324,17 @@ def _events(kept: Records) -> list[dict[str, Any]]:
             "text": change.summary or "",
         }
         for change in kept.transitions
-        if "firing" in (change.to, change.was)
+        if _is_event(change)
     ]
     done = [_action(action) for action in kept.actions]
     return sorted([*changes, *done], key=lambda event: -event["at_s"])[:MOST_EVENTS]
+
+
+def _is_event(change: Transition) -> bool:
+    """Leave out what never fired, and what recovers and fires again: that is one alarm."""
+    if change.to == "firing":
+        return change.was not in ("recovering", "no_data")
+    return change.to == "resolved" or (change.was, change.to) == ("firing", "inactive")
 
 
 def _action(action: Action) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 
-from outrider.alerts import rules
+from outrider.alerts import cases, rules
 from outrider.cli.main import main
 from outrider.settings import Settings
 
@@ -193,6 +193,15 @@ def test_rules_that_pages_show_can_be_parsed() -> None:
     assert len(shown) > 1
     for page, rule in shown:
         assert rules.parse(page, rule.partition("  #")[0].rstrip())
+
+
+def test_rule_tests_that_pages_show_pass(tmp_path: Path) -> None:
+    shown = [text for _, text in fences("ruletests")]
+    (tmp_path / "shown.toml").write_text("".join(shown))
+    outcomes = cases.run(cases.load(tmp_path / "shown.toml"), ())
+
+    assert outcomes
+    assert [each.failures for each in outcomes] == [[]] * len(outcomes)
 
 
 def test_settings_that_pages_show_are_accepted() -> None:

@@ -21,10 +21,18 @@ class Channel(Protocol):
         ...
 
 
+def has_ended(change: dict[str, Any]) -> bool:
+    """Tell whether a change is the end of an alert."""
+    return change["to"] in ("resolved", "inactive")
+
+
 def words(change: dict[str, Any]) -> str:
     """Return a change as one sentence, on one line whatever its names contain."""
-    ended = change["to"] == "inactive"
-    status = "resolved" if ended else "still firing" if change["from"] == "firing" else "firing"
+    status = change["to"]
+    if has_ended(change):
+        status = "resolved"
+    elif change["from"] == change["to"] == "firing":
+        status = "still firing"
     text = f"[{change['severity']}] {status} on {change['host']}: {change['summary']}"
     if "crash" in change:
         text += f" ({change['crash']['summary']})"

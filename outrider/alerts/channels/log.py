@@ -18,6 +18,6 @@ class LogChannel:
 
     def deliver(self, change: dict[str, Any]) -> str:
         """Write the change as one line."""
-        level = logging.INFO if change["to"] == "inactive" else _LEVELS[change["severity"]]
+        level = logging.INFO if base.has_ended(change) else _LEVELS[change["severity"]]
         logger.log(level, "%s", base.words(change))
         return "written"

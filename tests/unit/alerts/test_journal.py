@@ -64,16 +64,16 @@ def test_a_tick_that_is_not_newer_changes_nothing(tick: int, client: redis.Redis
 def test_a_tick_that_another_worker_keeps_first_changes_nothing(
     client: redis.Redis, valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = journal.load
+    stored = journal._stored
 
     def meanwhile(asking: redis.Redis, host: str) -> Any:
-        found = load(asking, host)
-        monkeypatch.setattr(journal, "load", load)
+        found = stored(asking, host)
+        monkeypatch.setattr(journal, "_stored", stored)
         with connection.connect(valkey_url) as other:
             assert journal.commit(other, host, 10, [ALERT], [change()])
         return found
 
-    monkeypatch.setattr(journal, "load", meanwhile)
+    monkeypatch.setattr(journal, "_stored", meanwhile)
 
     assert journal.commit(client, "h", 10, [], [change(to="pending")]) is False
     assert journal.history(client) == [change().plain()]

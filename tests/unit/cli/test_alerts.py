@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,3 +116,79 @@ def test_a_rule_that_cannot_be_read_is_named(folder: Path, outrider: Outrider) -
 
     assert said.exit_code == 2
     assert "expected a comparison" in said.stderr
+
+
+@pytest.fixture
+def recorded(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis with an hour of a bot that was down for two minutes."""
+    monkeypatch.setenv("OUTRIDER_REDIS_URL", valkey_url)
+    now = int(time.time() // 10)
+    with connection.connect(valkey_url) as client:
+        store = RedisStore("", client=client)
+        for age in range(360, 0, -1):
+            store.append("h", now - age, {"bot.canary.up": 0.0 if 100 < age <= 112 else 1.0})
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("rule", ["bot is down", "bot.*.up < 1 for 30s"])
+def test_history_shows_what_a_rule_would_have_done(rule: str, outrider: Outrider) -> None:
+    said = outrider("alerts", "test", rule, "--from", "2h")
+
+    assert said.exit_code == 0
+    assert "bot.canary.up" in said.stdout
+    assert "would have fired 1 times on 1 instances; people would have been told 2 times" in (
+        said.stdout
+    )
+    found = json.loads(outrider("alerts", "test", rule, "--from", "2h", "--json").stdout)
+    assert [(each["host"], each["for_s"]) for each in found["fired"]] == [("h", 90.0)]
+    assert found["rows"] == 360
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_rule_that_would_not_have_fired_says_how_near_it_was(outrider: Outrider) -> None:
+    said = outrider("alerts", "test", "bot.*.up < 1 for 5m", "--from", "2h")
+
+    assert "would not have fired. It began to hold 1 times, never long enough." in said.stdout
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("no such rule",), "no rule is called 'no such rule'"),
+        (("x >",), "column 4"),
+        (("x > 1", "--from", "1h", "--to", "2h"), "is not before"),
+        (("x > 1", "--host", "other"), "no such host"),
+        (("missing.toml",), "missing.toml"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused(
+    arguments: tuple[str, ...], words: str, outrider: Outrider
+) -> None:
+    said = outrider("alerts", "test", *arguments)
+
+    assert said.exit_code == 2
+    assert words in said.stderr
+
+
+def test_tests_in_a_file_are_run_and_a_failure_ends_with_one(
+    folder: Path, outrider: Outrider
+) -> None:
+    text = """
+        [[test]]
+        name = "{name}"
+        series = {{ "bot.a.up" = "0x9" }}
+        expect = [{{ at = "1m", rule = "bot is down", firing = [{firing}] }}]
+    """
+    good, bad = text.format(name="good", firing='"bot.a.up"'), text.format(name="bad", firing="")
+    (folder / "t.toml").write_text(good)
+    said = outrider("alerts", "test", "t.toml")
+    assert (said.exit_code, said.stdout) == (0, "ok     good\n")
+
+    (folder / "t.toml").write_text(good + bad)
+    said = outrider("alerts", "test", "t.toml")
+    assert said.exit_code == 1
+    assert "FAILED bad" in said.stdout
+    assert "expected none, found bot.a.up" in said.stdout
+    outcomes = json.loads(outrider("alerts", "test", "t.toml", "--json").stdout)
+    assert [(each["test"], len(each["failures"])) for each in outcomes] == [("good", 0), ("bad", 1)]

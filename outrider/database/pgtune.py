@@ -5,6 +5,8 @@ agrees on each case that project publishes. The rules measure nothing: whether a
 anything on a database is for :mod:`outrider.database.trial` to find out.
 """
 
+# ruff: noqa: PLR2004 - versions and numbers of cores, which their settings explain
+
 from __future__ import annotations
 
 import math
@@ -82,7 +84,8 @@ class Machine:
             raise BadArgument(f"PostgreSQL {self.version}: the rules begin with {OLDEST}; upgrade.")
 
     @property
-    def _narrow(self) -> bool:
+    def is_narrow(self) -> bool:
+        """Tell whether no setting of memory may exceed 2 GB - 1 MB."""
         return self.system == "windows" and self.version <= _LAST_NARROW_WINDOWS
 
 
@@ -163,7 +166,7 @@ def _by_version(machine: Machine, maintenance_kib: int) -> Iterator[tuple[str, s
 
 
 def _maintenance(machine: Machine, kind: Workload, memory_kib: int) -> int:
-    most = _NARROW_KIB if machine._narrow else 8 * _GIB_KIB
+    most = _NARROW_KIB if machine.is_narrow else 8 * _GIB_KIB
     return min(most, memory_kib // kind.maintenance_part)
 
 
@@ -197,4 +200,4 @@ def _work_mem(machine: Machine, kind: Workload, free_kib: int, workers: dict[str
     each = math.floor(free_kib / (processes * 3) / kind.work_part)
     each = math.floor(each * {"smaller": 1.3, "similar": 1.0, "larger": 0.9}[machine.size])
     each = max(4 * _MIB_KIB, each)
-    return min(_NARROW_KIB, each) if machine._narrow else each
+    return min(_NARROW_KIB, each) if machine.is_narrow else each

@@ -53,18 +53,21 @@ _ROUTED: weakref.WeakSet[Routed] = weakref.WeakSet()
 
 
 class Routed:
-    """A primary and its replica: writes to the one, reads to the other while it may answer."""
+    """A primary and its replica: writes to the one, reads to the other while it may answer.
+
+    Without a replica the primary answers all.
+    """
 
     def __init__(
         self,
         primary: sa.Engine,
-        replica: sa.Engine,
+        replica: sa.Engine | None,
         *,
         limit_s: float = LAG_S,
         look_every_s: float = LOOK_EVERY_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        for engine in (primary, replica):
+        for engine in (primary, replica) if replica is not None else ():
             if engine.dialect.name != "postgresql":
                 raise BadArgument(f"{engine.dialect.name} has no replicas; use one engine.")
         if limit_s <= 0:
@@ -72,8 +75,9 @@ class Routed:
         self.primary, self.replica = primary, replica
         self._limit_s, self._every_s, self._now = limit_s, look_every_s, monotonic
         self._forget()
-        sa.event.listen(primary, "commit", lambda _connection: self.wrote())
-        _ROUTED.add(self)
+        if replica is not None:
+            sa.event.listen(primary, "commit", lambda _connection: self.wrote())
+            _ROUTED.add(self)
 
     def _forget(self) -> None:
         self._looking = threading.Lock()
@@ -116,6 +120,8 @@ class Routed:
 
     def reader(self) -> sa.Engine:
         """Return the engine to read from now."""
+        if self.replica is None:
+            return self.primary
         state = self.state()
         return self.replica if state.usable and state.commits >= self._commits else self.primary
 
@@ -124,12 +130,14 @@ class Routed:
 
         Blocks for the look when it falls to this caller.
         """
+        if self.replica is None:
+            return State(False, "no replica is named")
         at_s = self._now()
         waits = self._state.usable and self._state.commits < self._commits
         due_s = self._looked_s + self._every_s * _SOON if waits else self._next_s
         if at_s >= due_s and self._looking.acquire(blocking=False):
             try:
-                self._look()
+                self._look(self.replica)
             finally:
                 self._looking.release()
         elif at_s > self._looked_s + self._every_s + self._limit_s:
@@ -139,13 +147,14 @@ class Routed:
     def dispose(self) -> None:
         """Close both engines' idle connections."""
         self.primary.dispose()
-        self.replica.dispose()
+        if self.replica is not None:
+            self.replica.dispose()
 
-    def _look(self) -> None:
+    def _look(self, replica: sa.Engine) -> None:
         commits = self._commits  # before the primary's place is asked, so that it is beyond them
         try:
             place = self._primarys_place()
-            with _outside(self.replica) as connection:
+            with _outside(replica) as connection:
                 found = connection.execute(_REPLICA).mappings().one()
                 lie = self._lie(connection, found, place)
         except sa.exc.SQLAlchemyError as error:

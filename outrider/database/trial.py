@@ -26,7 +26,9 @@ from outrider.errors import BadArgument
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-PAIRS = 15
+PAIRS, _LEAST_PAIRS = 15, 8
+# A trial that would take longer makes do with fewer pairs; eight are the least for the interval.
+_BUDGET_S = 15.0
 _CONFIDENCE = 0.99
 # A gain of less is not worth a setting that somebody must remember.
 _LEAST_GAIN = 0.03
@@ -128,7 +130,7 @@ def of_setting(
             lambda value: [_run_ms(connection, name, value, each) for each in usable],
             values, pairs,
         )  # fmt: skip
-    return _outcome(ratios, times, f"{pairs} pairs of {len(usable)} statements")
+    return _outcome(ratios, times, f"{len(ratios)} pairs of {len(usable)} statements")
 
 
 def of_commits(engine: sa.Engine, *, pairs: int = PAIRS, commits: int = 10) -> Outcome:
@@ -149,7 +151,7 @@ def of_commits(engine: sa.Engine, *, pairs: int = PAIRS, commits: int = 10) -> O
         ratios, times = _take_turns(run, ("on", "off"), pairs)
     except sa.exc.DBAPIError as error:
         return Outcome("not measured", f"the server refuses ({error.orig})".replace("\n", " "))
-    return _outcome(ratios, times, f"{pairs} pairs of {commits} commits")
+    return _outcome(ratios, times, f"{len(ratios)} pairs of {commits} commits")
 
 
 def total_ms(engine: sa.Engine, statements: Sequence[str]) -> float:
@@ -169,7 +171,11 @@ def _take_turns(
 ) -> tuple[list[float], tuple[float, float]]:
     """Return the ratio of each pair (all statements count alike) and the median times."""
     old, new = values
-    run(old), run(new)  # pages and catalogs are read once
+    run(old)  # pages and catalogs are read once
+    began_s = time.perf_counter()
+    run(new)
+    pair_s = 2 * (time.perf_counter() - began_s)
+    pairs = min(pairs, max(_LEAST_PAIRS, int(_BUDGET_S / max(pair_s, 1e-6))))
     ratios, before, after = [], [], []
     for turn in range(pairs):
         if turn % 2:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from outrider.sdk.bot import Bot as Bot
     from outrider.sdk.cached import cached as cached
     from outrider.sdk.database import create_engine as create_engine
-    from outrider.sdk.routed import create_routed as create_routed
     from outrider.sdk.instrument import instrument as instrument
+    from outrider.sdk.routed import create_routed as create_routed
 
 __version__ = "0.1.0"
 

@@ -160,16 +160,12 @@ def advise(  # noqa: PLR0917 - one for each option
         _consent(yes, f"take back {wanted or 'the newest change'} on the server")
         _guarded(lambda: _say(advising.undo(settings, _redis(), wanted, role), as_json))
     elif wanted:
-        if wanted == advising.COMMITS and not accept_loss:
-            raise BadArgument(
-                "synchronous_commit = off loses the last commits of a role when the server's host"
-                " fails; say --accept-loss (and --role) if that role's may be lost."
-            )
         _consent(yes, f"set {wanted} on the server{f' for role {role}' if role else ''}")
         _guarded(
             lambda: _say(
                 advising.apply_one(
-                    settings, _redis(), wanted, by=here.person(), role=role, anyway=anyway,
+                    settings, _redis(), wanted, by=here.person(), role=role,
+                    accept_loss=accept_loss, anyway=anyway,
                     statements=statements, window_s=window_s,
                 ),
                 as_json,

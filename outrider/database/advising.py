@@ -12,7 +12,7 @@ from outrider.database import apply as applying
 from outrider.database import budget, pgtune, probes, server_advice, trial, watch
 from outrider.database import server as servers
 from outrider.database.journal import Journal
-from outrider.errors import BadArgument
+from outrider.errors import BadArgument, OutriderError
 from outrider.metrics import database as reach
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from outrider.database.journal import Change
     from outrider.settings import DatabaseSettings
 
+_NOT_TRIED = trial.Outcome("not measured", "not tried")
 COMMITS = "synchronous_commit"
 _COMMITS_WHY = "a commit does not wait for the disk"
 _COMMITS_COST = (
@@ -79,26 +80,22 @@ def advise(
         memory_bytes=settings.server_memory, cores=settings.server_cores,
         workload=settings.workload, storage=settings.storage,
     )  # fmt: skip
-    found = server_advice.advise(machine, now)
-    rows = []
-    for each in found:
-        outcome = trial.Outcome("not measured", "not tried")
-        if each.how == "restart":
-            outcome = trial.Outcome("not measured", "needs a restart; printed, never applied")
-        elif measure and only in {None, each.name}:
-            outcome = trial.of_setting(
-                engine, each.name, (each.now, each.wanted), tried, pairs=pairs
-            )
-        rows.append({**server_advice.shown(each), **_told(outcome)})
+
+    def asked(name: str) -> bool:
+        return measure and only in {None, name}
+
+    rows = [
+        server_advice.shown(each)
+        | _told(_tried(engine, each, tried, pairs) if asked(each.name) else _NOT_TRIED)
+        for each in server_advice.advise(machine, now)
+    ]
     if now[COMMITS].setting != "off" and not facts.in_recovery:
-        commits = (
-            trial.of_commits(engine, pairs=pairs)
-            if measure and only in {None, COMMITS}
-            else trial.Outcome("not measured", "not tried")
-        )
+        outcome = trial.of_commits(engine, pairs=pairs) if asked(COMMITS) else _NOT_TRIED
         rows.append(
-            {"name": COMMITS, "now": now[COMMITS].setting, "wanted": "off", "how": "role",
-             "why": _COMMITS_WHY, "cost": _COMMITS_COST, "context": now[COMMITS].context, **_told(commits)}
+            {
+                "name": COMMITS, "now": now[COMMITS].setting, "wanted": "off", "how": "role",
+                "why": _COMMITS_WHY, "cost": _COMMITS_COST, "context": now[COMMITS].context,
+            } | _told(outcome)
         )  # fmt: skip
     return {
         "server": servers.shown(engine.url),
@@ -119,6 +116,7 @@ def apply_one(
     *,
     by: str,
     role: str | None = None,
+    accept_loss: bool = False,
     anyway: bool = False,
     statements: Sequence[str] = (),
     window_s: float = watch.WINDOW_S,
@@ -134,6 +132,11 @@ def apply_one(
         BadArgument: nothing of that name is advised, or the server can't be advised.
         DatabaseUnavailable: the server is away.
     """
+    if name == COMMITS and not accept_loss:
+        raise BadArgument(
+            "synchronous_commit = off loses the last commits of a role when the server's host"
+            " fails; say accept_loss (--accept-loss) and the role, if that role's may be lost."
+        )
     engine, admin = engine_of(settings), engine_of(settings, admin=True)
     journal = Journal(client, budget.server_of(engine.url))
     told = advise(settings, engine, statements=statements, pairs=pairs, only=name)
@@ -177,6 +180,27 @@ def journal_of(settings: DatabaseSettings, client: redis.Redis) -> Journal:
     return Journal(client, budget.server_of(engine_of(settings).url))
 
 
+def report(
+    settings: DatabaseSettings, client: redis.Redis, now_s: float, *, measure: bool = False
+) -> dict[str, Any] | None:
+    """Return advice and what was changed, for the stored report; None without a PostgreSQL.
+
+    Takes back changes whose watcher died. A server that is away is a part of the report.
+    """
+    try:
+        engine = engine_of(settings)
+    except BadArgument:
+        return None
+    try:
+        journal = journal_of(settings, client)
+        applying.settle_overdue(engine_of(settings, admin=True), journal, now_s)
+        told = advise(settings, engine, measure=measure)
+        return {**told, "changes": [asdict(change) for change in journal.changes()[:20]]}
+    except (OutriderError, sa.exc.SQLAlchemyError) as error:
+        said = error if isinstance(error, OutriderError) else servers.first_line(error)
+        return {"error": str(said)}
+
+
 def with_url(settings: DatabaseSettings, url: str | None, **given: Any) -> DatabaseSettings:
     """Return settings with what a caller said in place of theirs."""
     from pydantic import SecretStr
@@ -185,6 +209,14 @@ def with_url(settings: DatabaseSettings, url: str | None, **given: Any) -> Datab
     if url is not None:
         said["url"] = SecretStr(url)
     return settings.model_copy(update=said)
+
+
+def _tried(
+    engine: sa.Engine, each: server_advice.Advice, statements: Sequence[str], pairs: int
+) -> trial.Outcome:
+    if each.how == "restart":
+        return trial.Outcome("not measured", "needs a restart; printed, never applied")
+    return trial.of_setting(engine, each.name, (each.now, each.wanted), statements, pairs=pairs)
 
 
 def _told(outcome: trial.Outcome) -> dict[str, Any]:

@@ -235,7 +235,7 @@ def _check(engine: sa.Engine, before: server_advice.Setting, wanted: str) -> Non
 def _refused(error: sa.exc.SQLAlchemyError, name: str) -> str:
     return (
         f"the server refuses: {servers.first_line(error)}. {name} was not changed; ALTER SYSTEM"
-        " asks for a superuser, or (PostgreSQL 15 and later) for GRANT ALTER SYSTEM ON PARAMETER and"
+        " asks for a superuser, or (PostgreSQL 15 and later) GRANT ALTER SYSTEM ON PARAMETER and"
         " EXECUTE on pg_reload_conf(): say its address in [database] admin_url."
     )
 

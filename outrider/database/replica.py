@@ -228,9 +228,11 @@ def session_class(routed: Routed) -> type[Session]:
                 self.info[_BOUND] = bound
             return bound
 
-    sa.event.listen(
-        RoutedSession, "after_transaction_end", lambda session, _: session.info.pop(_BOUND, None)
-    )
+    def ended(session: Session, transaction: Any) -> None:
+        if transaction.parent is None:  # a flush and a savepoint have one, and end earlier
+            session.info.pop(_BOUND, None)
+
+    sa.event.listen(RoutedSession, "after_transaction_end", ended)
     return RoutedSession
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from outrider.sdk.cached import cached as cached
     from outrider.sdk.database import create_engine as create_engine
     from outrider.sdk.instrument import instrument as instrument
+    from outrider.sdk.routed import create_routed as create_routed
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,7 @@ _LAZY = {
     "Bot": "outrider.sdk.bot",
     "cached": "outrider.sdk.cached",
     "create_engine": "outrider.sdk.database",
+    "create_routed": "outrider.sdk.routed",
     "instrument": "outrider.sdk.instrument",
 }
 _ROOMS = frozenset(

@@ -435,6 +435,29 @@ class DatabaseSettings(_Table):
         default=True,
         description="bots lease what they need beyond their floor, rather than keep a fixed share",
     )
+    admin_url: SecretStr | None = Field(
+        None, description="a role that may ALTER SYSTEM; used only to apply advice on the server"
+    )
+    server_memory: Bytes | None = Field(
+        None,
+        ge=1 << 20,
+        description="the server's memory, for advice; this host's when it runs here",
+    )
+    server_cores: int | None = Field(
+        None, ge=1, description="the server's cores, for advice; this host's when it runs here"
+    )
+    workload: Literal["web", "oltp", "dw", "desktop", "mixed"] = Field(
+        "web", description="what the server is used for, as PGTune calls it"
+    )
+    storage: Literal["ssd", "hdd", "san", "nvme"] = Field(
+        "ssd", description="what the server's data lie on"
+    )
+    replica_url: SecretStr | None = Field(
+        None, description="a streaming replica that may answer reads"
+    )
+    replica_lag_s: Seconds = Field(
+        5.0, gt=0, description="a replica further behind answers nothing; the primary does"
+    )
 
 
 class ScrapeSettings(_Table):

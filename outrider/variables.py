@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 PREFIX = "OUTRIDER_"
-SECRETS = ("REDIS_URL", "DATABASE__URL", "NOTIFY__WEBHOOK__URL")
+SECRETS = (
+    "REDIS_URL",
+    "DATABASE__URL",
+    "DATABASE__ADMIN_URL",
+    "DATABASE__REPLICA_URL",
+    "NOTIFY__WEBHOOK__URL",
+)
 # Read by parts that must start before, or without, the settings; the rest must be a setting.
 _OWN_VARIABLES = frozenset(
     {

@@ -1,6 +1,7 @@
 """Tuning: what the database, the caches and the bots' limits should be, kept as reports.
 
-Nothing is changed here. Each report replaces the one before and says when it was made.
+Nothing is changed here but a setting of the database server that somebody asked for by name. Each
+report replaces the one before and says when it was made.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from celery import shared_task
 
 from outrider.analysis import sizing
 from outrider.cache import report as caches
-from outrider.database import planning
+from outrider.database import advising, planning
 from outrider.database import report as database
 from outrider.store import keys
 from outrider.tasks import context
@@ -28,10 +29,25 @@ REPORT_TTL_S = 7 * 86_400
 RECENT_S = 6 * 3600.0
 
 
-@shared_task(name="outrider.tune.database", base=OutriderTask, time_limit=60)
-def tune_database() -> dict[str, Any]:
-    """Report on preset, pool plan, risks and slow statements. Safe to run twice: it only asks."""
-    return _database(context.current())
+@shared_task(name="outrider.tune.database", base=OutriderTask, time_limit=600)
+def tune_database(  # noqa: PLR0917 - named by whoever sends them
+    apply: str | None = None,
+    role: str | None = None,
+    by: str = "outrider.tune.database",
+    accept_loss: bool = False,  # noqa: FBT001, FBT002 - arguments of a task are named
+    undo: bool = False,  # noqa: FBT001, FBT002
+    measure: bool = False,  # noqa: FBT001, FBT002
+) -> dict[str, Any]:
+    """Report on preset, plan, risks, slow statements and the server's settings.
+
+    With ``apply`` (a setting's name) it also tries that one, sets it if it gains, watches two
+    windows and takes it back if things got worse; with ``undo`` it takes back the newest change.
+    ``synchronous_commit`` asks for ``role`` and ``accept_loss``. ``measure`` tries each setting.
+    Safe to run twice: one change is in flight at a time, and what is set already is not advised.
+    """
+    ctx = context.current()
+    done = _server(ctx, apply, role, by, accept_loss=accept_loss, undo=undo)
+    return _database(ctx, measure=measure) | done
 
 
 @shared_task(name="outrider.tune.pools", base=OutriderTask, time_limit=30)
@@ -73,8 +89,23 @@ def tune_all() -> dict[str, Any]:
     return {"database": _database(ctx), "cache": _cache(ctx), "process": _process(ctx, RECENT_S)}
 
 
-def _database(ctx: Context) -> dict[str, Any]:
-    return _keep(ctx, "database", database.build(ctx.settings))
+def _database(ctx: Context, *, measure: bool = False) -> dict[str, Any]:
+    advice = advising.report(ctx.settings.database, ctx.redis, ctx.clock.now(), measure=measure)
+    return _keep(ctx, "database", database.build(ctx.settings) | {"advice": advice})
+
+
+def _server(
+    ctx: Context, name: str | None, role: str | None, by: str, *, accept_loss: bool, undo: bool
+) -> dict[str, Any]:
+    settings = ctx.settings.database
+    if undo:
+        return {"change": asdict(advising.undo(settings, ctx.redis, name, role))}
+    if name is None:
+        return {}
+    change = advising.apply_one(
+        settings, ctx.redis, name, by=by, role=role, accept_loss=accept_loss
+    )
+    return {"change": asdict(change)}
 
 
 def _cache(ctx: Context) -> dict[str, Any]:

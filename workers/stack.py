@@ -364,6 +364,10 @@ def bot_environment(
     }
     if config:
         env["OUTRIDER_CONFIG"] = str(config.resolve())
+    if settings.database.replica_url:
+        replica = settings.database.replica_url.get_secret_value()
+        env["OUTRIDER_DATABASE__REPLICA_URL"] = replica
+        env["OUTRIDER_DATABASE__REPLICA_LAG_S"] = str(settings.database.replica_lag_s)
     if pool is not None:
         env["OUTRIDER_POOL_SIZE"] = str(pool.share)
         if settings.database.leases:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from outrider import units
+from outrider.cli import db_server
 from outrider.errors import BadArgument, RedisUnavailable
 
 if TYPE_CHECKING:
@@ -26,11 +27,16 @@ _POINTS = 10
 
 @click.group()
 def db() -> None:
-    """Plan the fleet's connections, and see who has how many.
+    """Plan the fleet's connections, see who has how many, and look after the server.
 
     A database server is shared by the whole fleet. `outrider db plan` says how many connections
     each bot should have, so that all of them together never ask for more than there are.
     """
+
+
+db.add_command(db_server.presets)
+db.add_command(db_server.advise)
+db.add_command(db_server.doctor_)
 
 
 @db.command()

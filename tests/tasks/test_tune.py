@@ -7,6 +7,8 @@ import pytest
 
 from outrider.cache import keys as cache_keys
 from outrider.cache import usage
+from outrider.database.server import DatabaseUnavailable
+from outrider.errors import BadArgument
 from outrider.settings import Settings
 from outrider.store import keys
 from outrider.tasks import context, tune
@@ -115,3 +117,34 @@ def test_all_makes_the_three_reports_and_may_run_twice(ctx: Context) -> None:
 @pytest.mark.parametrize("name", ["tune_database", "tune_pools", "tune_cache", "tune_process"])
 def test_tuning_has_an_end(name: str) -> None:
     assert getattr(tune, name).time_limit
+
+
+def test_a_database_without_a_server_has_no_advice(ctx: Context) -> None:
+    assert tune.tune_database()["advice"] is None
+
+
+def test_a_server_that_is_away_is_a_part_of_the_report(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away(ctx, monkeypatch)
+
+    assert "does not answer" in tune.tune_database()["advice"]["error"]
+
+
+def test_a_setting_is_not_applied_to_a_server_that_is_away(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away(ctx, monkeypatch)
+
+    with pytest.raises(DatabaseUnavailable):
+        tune.tune_database(apply="work_mem", by="ann")
+    with pytest.raises(BadArgument, match="accept"):
+        tune.tune_database(apply="synchronous_commit", role="log")
+
+
+def away(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.model_validate(
+        {"database": {"url": "postgresql://x@127.0.0.1:1/y", "server_memory": "1GiB"}}
+    )
+    made = context.build(settings, ctx.redis_url, StoppedClock())
+    monkeypatch.setattr(context, "current", lambda: made)

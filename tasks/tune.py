@@ -30,7 +30,10 @@ RECENT_S = 6 * 3600.0
 
 @shared_task(name="outrider.tune.database", base=OutriderTask, time_limit=60)
 def tune_database() -> dict[str, Any]:
-    """Report on preset, pool plan, risks and slow statements. Safe to run twice: it only asks."""
+    """Report on preset, pool plan, risks, slow statements, indexes and blocks.
+
+    Safe to run twice: it only asks; a second run learns from what came since the first.
+    """
     return _database(context.current())
 
 
@@ -74,7 +77,7 @@ def tune_all() -> dict[str, Any]:
 
 
 def _database(ctx: Context) -> dict[str, Any]:
-    return _keep(ctx, "database", database.build(ctx.settings))
+    return _keep(ctx, "database", database.build(ctx.settings, ctx.redis, now_s=ctx.clock.now()))
 
 
 def _cache(ctx: Context) -> dict[str, Any]:

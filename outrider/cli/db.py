@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from outrider import units
+from outrider.cli import db_queries
 from outrider.errors import BadArgument, RedisUnavailable
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ def db() -> None:
     A database server is shared by the whole fleet. `outrider db plan` says how many connections
     each bot should have, so that all of them together never ask for more than there are.
     """
+
+
+db_queries.register(db)
 
 
 @db.command()

@@ -24,6 +24,7 @@ from outrider.database import (
     workload,
 )
 from outrider.database.index_advice import Asked
+from tests.servers import postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -275,3 +276,21 @@ def test_commands_show_it_all(engine: sa.Engine, address: sa.URL, tmp_path: Path
         address, "queries", "--analyze", "--explain", "SELECT * FROM queries.talk WHERE body = 'x'"
     )
     assert "seq_scan_filters" in explained
+
+
+def test_hypothetical_indexes_are_asked_where_hypopg_is(
+    postgres_binaries: postgres.Binaries,
+) -> None:
+    if not any(postgres_binaries.folder.parent.rglob("hypopg.so")):
+        pytest.skip(f"HypoPG is not among {postgres_binaries.origin}: postgresql-15-hypopg has it")
+    with postgres.Postgres(postgres_binaries, max_connections=20) as server:
+        server.run("CREATE EXTENSION hypopg", database=postgres.DATABASE)
+        url = sa.make_url(server.url).set(drivername="postgresql+psycopg")
+        engine = sa.create_engine(url, poolclass=NullPool)
+        with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            for statement in TABLES.split(";\n"):
+                explain.run(connection, statement)
+        asked = [Asked("SELECT * FROM queries.talk WHERE chat = $1")]
+        (found,) = index_advice.advise(engine, asked).proposals
+        assert found.confidence.startswith("high: planned by the server with hypothetical")
+        assert found.size_bytes > 0

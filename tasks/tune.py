@@ -38,7 +38,7 @@ def tune_database(  # noqa: PLR0917 - named by whoever sends them
     undo: bool = False,  # noqa: FBT001, FBT002
     measure: bool = False,  # noqa: FBT001, FBT002
 ) -> dict[str, Any]:
-    """Report on preset, plan, risks, slow statements and the server's settings.
+    """Report on preset, plan, risks, statements, indexes, blocks and the server's settings.
 
     With ``apply`` (a setting's name) it also tries that one, sets it if it gains, watches two
     windows and takes it back if things got worse; with ``undo`` it takes back the newest change.
@@ -90,8 +90,11 @@ def tune_all() -> dict[str, Any]:
 
 
 def _database(ctx: Context, *, measure: bool = False) -> dict[str, Any]:
-    advice = advising.report(ctx.settings.database, ctx.redis, ctx.clock.now(), measure=measure)
-    return _keep(ctx, "database", database.build(ctx.settings) | {"advice": advice})
+    now_s = ctx.clock.now()
+    advice = advising.report(ctx.settings.database, ctx.redis, now_s, measure=measure)
+    return _keep(
+        ctx, "database", database.build(ctx.settings, ctx.redis, now_s=now_s) | {"advice": advice}
+    )
 
 
 def _server(

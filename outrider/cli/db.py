@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from outrider import units
-from outrider.cli import db_server
+from outrider.cli import db_queries, db_server
 from outrider.errors import BadArgument, RedisUnavailable
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def db() -> None:
 db.add_command(db_server.presets)
 db.add_command(db_server.advise)
 db.add_command(db_server.doctor_)
+db_queries.register(db)
 
 
 @db.command()

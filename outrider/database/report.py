@@ -1,4 +1,4 @@
-"""The database report: preset with reasons, pool plan, warnings, slow statements.
+"""The database report: preset with reasons, pool plan, warnings, slow statements, indexes.
 
 Plain data, so that it can be stored, shown and compared. It never holds a password, and a server
 that is away is a part of the report, not a failure of it.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from outrider.database import fleet, presets, statements
+from outrider.database import fleet, health, presets, statements, workload
 from outrider.database import server as servers
 from outrider.errors import OutriderError
 from outrider.metrics import database as reach
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+    from redis import Redis
 
     from outrider.database.pools import Plan
     from outrider.database.server import Server
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 UNSIZED = 15
 
 
-def build(settings: Settings) -> dict[str, Any]:
-    """Return the report for the fleet and the database of the settings. Asks the server."""
+def build(settings: Settings, redis: Redis | None = None, *, now_s: float = 0.0) -> dict[str, Any]:
+    """Return the report for the fleet and the database of the settings. Asks the server.
+
+    With ``redis`` it learns what is normal for each statement, and says what became slower.
+    """
     url = settings.database.url
     engine, server, away = _look(url.get_secret_value() if url else None)
     slow = statements.Slowest(note="the server was not asked.")
@@ -36,6 +40,10 @@ def build(settings: Settings) -> dict[str, Any]:
             if server.kind == "postgresql"
             else statements.Slowest(note=f"{server.kind} keeps no statistics of statements.")
         )
+    queries = None
+    if engine is not None and server is not None and server.kind == "postgresql":
+        seen = workload.look(engine, redis, now_s=now_s, learn=redis is not None)
+        queries = health.build(engine, seen)
     planned, too_large = _plan(settings, server)
     preset = presets.by_name(settings.environment)
     return {
@@ -51,6 +59,7 @@ def build(settings: Settings) -> dict[str, Any]:
         "warnings": away + too_large + warnings(settings, server, planned),
         "slow_statements": [dataclasses.asdict(statement) for statement in slow.statements],
         "slow_statements_note": slow.note,
+        "queries": queries,
     }
 
 

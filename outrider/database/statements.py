@@ -1,4 +1,7 @@
-"""The statements that cost a server most, from pg_stat_statements where it is installed."""
+"""The statements that cost a server most, from pg_stat_statements where it is installed.
+
+The server's sums run since its last reset. They know no percentiles, and not which bot asked.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from outrider.database import fingerprint
 from outrider.database.server import first_line
 
 MOST = 10
-_LONGEST_TEXT = 500
+LONGEST_TEXT = 500
 INSTALL = (
     "set shared_preload_libraries = 'pg_stat_statements', restart the server,"
     " and run CREATE EXTENSION pg_stat_statements"
@@ -31,6 +35,21 @@ class Statement:
     total_s: float
     rows: int
 
+    @property
+    def fingerprint_id(self) -> str:
+        """Return the id under which bots report the same statement."""
+        return fingerprint.of(self.text).id
+
+    @property
+    def p99_s(self) -> None:
+        """Return None: the server keeps sums only."""
+        return
+
+    @property
+    def errors(self) -> int:
+        """Return 0: the server counts only what succeeded."""
+        return 0
+
 
 @dataclass(frozen=True, slots=True)
 class Slowest:
@@ -40,8 +59,11 @@ class Slowest:
     note: str = ""
 
 
-def slowest(engine: sa.Engine, *, most: int = MOST) -> Slowest:
-    """Return the dearest statements. Without the extension the note tells how to get it."""
+def slowest(engine: sa.Engine, *, most: int = MOST, longest: int | None = LONGEST_TEXT) -> Slowest:
+    """Return the dearest statements. Without the extension the note tells how to get it.
+
+    Texts are cut at ``longest`` characters; None keeps them whole, for what parses them.
+    """
     schema = None
     try:
         with engine.connect() as connection:
@@ -55,7 +77,7 @@ def slowest(engine: sa.Engine, *, most: int = MOST) -> Slowest:
             remedy = f"GRANT USAGE ON SCHEMA {schema} and GRANT pg_read_all_stats to this role"
         return Slowest(note=f"pg_stat_statements can't be read ({first_line(error)}); {remedy}.")
     statements = tuple(
-        Statement(" ".join(text.split())[:_LONGEST_TEXT], calls, mean_s, total_s, rows)
+        Statement(" ".join(text.split())[:longest], calls, mean_s, total_s, rows)
         for text, calls, mean_s, total_s, rows in found
     )
     if any(statement.text == "<insufficient privilege>" for statement in statements):

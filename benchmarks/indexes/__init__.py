@@ -1,0 +1,1 @@
+"""Schemas, planted cases and traps for benchmarks.database_indexes."""

@@ -25,6 +25,7 @@ import contextvars
 import os
 import select
 import threading
+import weakref
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -64,10 +65,13 @@ class Watcher:
 
     wants_freed = False  # whether freed() is to be called for each connection that comes back
 
-    def waited(self, seconds: float, *, timed_out: bool = False) -> None:
-        """A caller has its connection, or gave up."""
+    def taken(self, record: Any, waited_s: float, now_s: float) -> None:
+        """A caller has its connection: ``record``, which has room for what is to be kept of it."""
 
-    def held(self, seconds: float) -> None:
+    def gave_up(self, seconds: float, *, timed_out: bool = False) -> None:
+        """A caller got none."""
+
+    def returned(self, record: Any, now_s: float) -> None:
         """A connection came back."""
 
     def starved(self) -> None:
@@ -117,6 +121,12 @@ class ResizablePool(QueuePool):
             "ping_after_s": ping_after_s,
         }
         self._ping_after_s = ping_after_s
+        self._disposed = False
+        self._opened: dict[int, Any] = {}
+        self._invoke_creator = _remembering(self._invoke_creator, self._opened)
+        # What a forgotten pool leaves open would be closed by nobody; see _close_left.
+        left = weakref.finalize(self, _close_left, self._opened, self._is_asyncio, os.getpid())
+        left.atexit = False
 
     def resize(self, cap: int) -> None:
         """Allow ``cap`` connections from now on; callers who wait get new ones at once.
@@ -149,19 +159,22 @@ class ResizablePool(QueuePool):
                 if start_s - idle_since_s > self._ping_after_s or _has_news(record):
                     self._revive(record)
         except BaseException as error:
-            self.watcher.waited(
+            self.watcher.gave_up(
                 perf_counter() - start_s, timed_out=isinstance(error, sa.exc.TimeoutError)
             )
             raise
-        record.taken_s = now_s = perf_counter()
-        self.watcher.waited(now_s - start_s)
+        now_s = perf_counter()
+        self.watcher.taken(record, now_s - start_s, now_s)
         return record  # type: ignore[no-any-return]
 
     def _do_return_conn(self, record: Any) -> None:
         # Some come back that nobody took: a checkout that could not connect.
         now_s = perf_counter()
-        self.watcher.held(now_s - record.taken_s)
-        if self.slots.give_back(record, now_s, record.dbapi_connection is not None):
+        self.watcher.returned(record, now_s)
+        usable = record.dbapi_connection is not None
+        if not usable:
+            self._opened.pop(id(record), None)  # invalidated, or detached and somebody else's
+        if self.slots.give_back(record, now_s, usable and not self._disposed):
             self._retire([record])
         elif self.watcher.wants_freed:
             self.watcher.freed()
@@ -229,6 +242,7 @@ class ResizablePool(QueuePool):
                 if ended is not None:
                     self._await_end(ended)
             finally:
+                self._opened.pop(id(record), None)
                 self.slots.retire()
                 self.watcher.freed()
 
@@ -250,12 +264,17 @@ class ResizablePool(QueuePool):
             _dispatch=self.dispatch,
             dialect=self._dialect,
         )
+        if self._disposed:
+            # What is in use keeps its place until it came back and is closed: both pools together
+            # have no more than one may.
+            again.slots = self.slots
         again.slots.cap = self.slots.cap
         again.may_open, again.sees_ends = self.may_open, self.sees_ends
         return again
 
     def dispose(self) -> None:
-        """Close what is idle; what is in use is closed when it comes back, as SQLAlchemy does."""
+        """Close what is idle, and what is in use when it comes back; SQLAlchemy keeps the latter."""
+        self._disposed = True
         self._retire(self.slots.drain())
 
     def size(self) -> int:
@@ -310,7 +329,13 @@ class AsyncResizablePool(ResizablePool, AsyncAdaptedQueuePool):
         except RuntimeError:
             here = None
         loop = self._loop
-        if not records or loop is None or loop is here or loop.is_closed():
+        if not records or loop is None or loop is here:
+            super()._retire(records)
+            return
+        if loop.is_closed():
+            for record in records:  # nobody could await their farewell
+                _cut(record.dbapi_connection)
+                record.dbapi_connection = None
             super()._retire(records)
             return
         close = super()._retire
@@ -369,6 +394,43 @@ class _TaskWaiter(_Waiter):
     def _open_door(self) -> None:
         if not self._future.done():
             self._future.set_result(None)
+
+
+def _remembering(create: Callable[[Any], Any], opened: dict[int, Any]) -> Callable[[Any], Any]:
+    def creating(record: Any) -> Any:
+        opened[id(record)] = connection = create(record)
+        return connection
+
+    return creating
+
+
+def _close_left(opened: dict[int, Any], is_asyncio: bool, pid: int) -> None:  # noqa: FBT001
+    """Close what a collected pool left open.
+
+    Records and pool refer to each other, so the collector could end a connection before its pool,
+    and drivers complain of that; what is kept here outlives both. A child must not close what its
+    parent uses.
+    """
+    connections = list(opened.values())
+    opened.clear()
+    if os.getpid() != pid:
+        _INHERITED.append(connections)
+        return
+    for connection in connections:
+        with contextlib.suppress(Exception):  # it may be closed, or its loop have ended
+            _cut(connection) if is_asyncio else connection.close()
+
+
+def _cut(connection: Any) -> None:
+    """Close an asyncio driver's connection from outside its loop."""
+    driver = getattr(connection, "driver_connection", connection)
+    if hasattr(driver, "pgconn"):  # psycopg
+        driver.pgconn.finish()
+    else:
+        connection.terminate()
+
+
+_INHERITED: list[Any] = []
 
 
 def _end_of(record: ConnectionPoolEntry) -> int | None:

@@ -96,4 +96,5 @@ def _add_source() -> bool:
     if current not in _REPORTING:
         _REPORTING.append(current)
         current.add_source(tally.readings)
+        current.add_timings(tally.timings)
     return True

@@ -39,8 +39,7 @@ class Cost:
         self.calls += 1
         self.seconds += seconds
         self.squares += seconds * seconds
-        if seconds > self.longest_s:
-            self.longest_s = seconds
+        self.longest_s = max(self.longest_s, seconds)
         try:
             self.buckets[place] += 1
         except KeyError:

@@ -45,8 +45,12 @@ LEAK_AFTER_UNKNOWN_S = 60.0
 LEAK_FACTOR = 3.0
 MOST_RAN = 1000
 _MOST_SITES = 1000
+# Of a thread's stack.
+_SHOWN = 5
 # Frames that every checkout has, whoever asked for it.
-_INNER_FOLDERS = (str(Path(sa.__file__).parent), str(Path(__file__).parent.parent))
+_INNER_FOLDERS = (
+    str(Path(sa.__file__).parent), str(Path(__file__).parent.parent), "<sqlalchemy generated",
+)  # fmt: skip
 _INNER_FILES = {contextlib.__file__: True}
 
 Site = tuple[Any, ...]
@@ -66,7 +70,7 @@ class Hold:
         self.site = site
         self.thread = threading.get_ident()
         self.began_s = 0.0  # of the transaction; 0: none
-        self.busy_s = self.idle_s = self.now_idle_s = 0.0
+        self.busy_s = self.idle_s = self.now_idle_s = self.held_s = 0.0
         self.ran: list[str] | None = None  # the statements of late
         self.running = self.told = False
 
@@ -146,9 +150,8 @@ def caller(depth: int, *, asynchronous: bool = False) -> Site:
         inner = sys._getframe()  # noqa: SLF001
     if inner.f_code.co_filename in _INNER_FILES:
         frame = inner.f_back
-        if frame is not None and frame.f_code.co_filename not in _INNER_FILES:
-            if not _is_inner(frame):
-                return _frames(frame)
+        if frame is not None and not _is_inner(frame):
+            return _frames(frame)
     return _searched(depth + 1, asynchronous=asynchronous)
 
 
@@ -207,9 +210,14 @@ def words(site: Site) -> str:
 
 
 def stack_of(thread: int) -> str:
-    """Return where a thread is now."""
+    """Return where a thread is now, innermost first."""
     frame = sys._current_frames().get(thread)  # noqa: SLF001 - there is no other way
-    return words(_frames(frame)) if frame else "(it has ended)"
+    found: list[Any] = []
+    while frame is not None and len(found) < 2 * _SHOWN:
+        if not _is_inner(frame):
+            found += (frame.f_code, frame.f_lasti)
+        frame = frame.f_back
+    return words(tuple(found)) if found else "(it has ended)"
 
 
 def _line(code: CodeType, offset: int) -> int:
@@ -225,7 +233,6 @@ def is_autocommit(connection: Any) -> bool:
         return connection.autocommit is True
     except AttributeError:
         return getattr(connection, "isolation_level", "") in {None, "autocommit"}
-
 
 
 class Holds:

@@ -23,8 +23,11 @@ import asyncio
 import contextlib
 import contextvars
 import os
+import random
 import select
+import socket
 import threading
+import time
 import weakref
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -33,6 +36,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, QueuePool
 from sqlalchemy.util import await_only, greenlet_spawn
 
+from outrider.database import remedies
 from outrider.database.slots import OPEN, Slots, Use, Waiter
 
 if TYPE_CHECKING:
@@ -41,8 +45,14 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
 PING_AFTER_S = 30.0
+# Who has not answered by then is gone: drivers themselves would wait for ever.
+PING_WITHIN_S = 5.0
 # A server ends a session within a millisecond of its goodbye; a loaded one takes longer.
 ENDED_WITHIN_S = 1.0
+# Between tries to reach a server that was reached before; spread, so that a fleet does not knock
+# all at once.
+RETRY_S = 0.05
+RETRY_MOST_S = 1.0
 UNBOUNDED = 1 << 30
 _URGENT: contextvars.ContextVar[bool] = contextvars.ContextVar("outrider_urgent", default=False)
 
@@ -120,10 +130,12 @@ class ResizablePool(QueuePool):
             "reserve": reserve,
             "ping_after_s": ping_after_s,
         }
-        self._ping_after_s = ping_after_s
+        self.ping_after_s = ping_after_s
         self._disposed = False
         self._opened: dict[int, Any] = {}
-        self._invoke_creator = _remembering(self._invoke_creator, self._opened)
+        self._create: Callable[[Any], Any] = self._invoke_creator
+        self._invoke_creator = self._connect  # type: ignore[assignment]
+        self.reached = False
         # What a forgotten pool leaves open would be closed by nobody; see _close_left.
         left = weakref.finalize(self, _close_left, self._opened, self._is_asyncio, os.getpid())
         left.atexit = False
@@ -156,7 +168,7 @@ class ResizablePool(QueuePool):
                 record: Any = self._open()
             else:
                 idle_since_s, record = got
-                if start_s - idle_since_s > self._ping_after_s or _has_news(record):
+                if start_s - idle_since_s > self.ping_after_s or _has_news(record):
                     self._revive(record)
         except BaseException as error:
             self.watcher.gave_up(
@@ -199,12 +211,40 @@ class ResizablePool(QueuePool):
             self.slots.failed()
             raise
 
+    def _connect(self, record: Any) -> Any:
+        """Open a connection; try again, for as long as callers wait, where a moment may help.
+
+        A server that restarts refuses for a second or two. One that was never reached is more
+        likely to have another address, and its refusal is told at once.
+        """
+        give_up_s = perf_counter() + self._timeout
+        pause_s = RETRY_S
+        while True:
+            try:
+                connection = self._create(record)
+            except Exception as error:
+                pause_s = min(pause_s * random.uniform(1.0, 2.5), RETRY_MOST_S)  # noqa: S311
+                late = perf_counter() + pause_s > give_up_s
+                if late or not self.reached or not remedies.is_passing(error):
+                    raise
+                self._pause(pause_s)
+                if self.may_open is not None and not self.may_open():
+                    raise
+            else:
+                self.reached = True
+                self._opened[id(record)] = connection
+                return connection
+
+    def _pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def _revive(self, record: ConnectionPoolEntry) -> None:
         """Close a record's connection if it is dead; SQLAlchemy then opens another in its place."""
-        try:
-            alive = self._dialect._do_ping_w_event(record.dbapi_connection)  # type: ignore[arg-type]  # noqa: SLF001
-        except Exception:  # noqa: BLE001 - whatever it says, it can't be used
-            alive = False
+        with _cut_after(PING_WITHIN_S, record):
+            try:
+                alive = self._dialect._do_ping_w_event(record.dbapi_connection)  # type: ignore[arg-type]  # noqa: SLF001
+            except Exception:  # noqa: BLE001 - whatever it says, it can't be used
+                alive = False
         if not alive:
             record.invalidate()
 
@@ -269,11 +309,13 @@ class ResizablePool(QueuePool):
             # have no more than one may.
             again.slots = self.slots
         again.slots.cap = self.slots.cap
+        again.reached = self.reached
+        again.ping_after_s = self.ping_after_s
         again.may_open, again.sees_ends = self.may_open, self.sees_ends
         return again
 
     def dispose(self) -> None:
-        """Close what is idle, and what is in use when it comes back; SQLAlchemy keeps the latter."""
+        """Close what is idle, and, unlike SQLAlchemy, what is in use when it comes back."""
         self._disposed = True
         self._retire(self.slots.drain())
 
@@ -318,6 +360,9 @@ class AsyncResizablePool(ResizablePool, AsyncAdaptedQueuePool):
         self._loop = asyncio.get_running_loop()
         return super()._open()
 
+    def _pause(self, seconds: float) -> None:
+        await_only(asyncio.sleep(seconds))
+
     def _await_end(self, ended: int) -> None:
         await_only(asyncio.get_running_loop().run_in_executor(None, _wait_for_end, ended))
 
@@ -333,6 +378,7 @@ class AsyncResizablePool(ResizablePool, AsyncAdaptedQueuePool):
             super()._retire(records)
             return
         if loop.is_closed():
+            record: Any
             for record in records:  # nobody could await their farewell
                 _cut(record.dbapi_connection)
                 record.dbapi_connection = None
@@ -396,14 +442,6 @@ class _TaskWaiter(_Waiter):
             self._future.set_result(None)
 
 
-def _remembering(create: Callable[[Any], Any], opened: dict[int, Any]) -> Callable[[Any], Any]:
-    def creating(record: Any) -> Any:
-        opened[id(record)] = connection = create(record)
-        return connection
-
-    return creating
-
-
 def _close_left(opened: dict[int, Any], is_asyncio: bool, pid: int) -> None:  # noqa: FBT001
     """Close what a collected pool left open.
 
@@ -439,6 +477,32 @@ def _end_of(record: ConnectionPoolEntry) -> int | None:
         return os.dup(record.driver_connection.fileno())  # type: ignore[union-attr]
     except (AttributeError, OSError, ValueError):
         return None
+
+
+@contextlib.contextmanager
+def _cut_after(seconds: float, record: ConnectionPoolEntry) -> Iterator[None]:
+    """Cut a connection's wire unless the block ends in time: who waits for it then gets an error.
+
+    A network that swallows packets never says so. Costs a thread, which only long idling is worth.
+    """
+    wire = _end_of(record)
+    if wire is None:
+        yield
+        return
+    timer = threading.Timer(seconds, _cut_wire, (wire,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        os.close(wire)
+
+
+def _cut_wire(wire: int) -> None:
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(wire)) as own:
+        own.shutdown(socket.SHUT_RDWR)
 
 
 def _wait_for_end(ended: int) -> None:

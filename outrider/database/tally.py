@@ -140,8 +140,8 @@ class Tally:
             lambda: (
                 f"a transaction of {whole_s * 1000:.0f} ms stood idle for {idle_s * 1000:.0f} ms"
                 f" ({idle_s / whole_s:.0%}): call other services before it begins or after it has"
-                f" ended, and its connection serves {whole_s / max(whole_s - idle_s, 1e-3):.0f}"
-                f" times as many. Its connection was taken at\n    {holds.words(hold.site)}"
+                " ended, so that its connection serves others meanwhile; a larger pool would only"
+                f" hide it. Its connection was taken at\n    {holds.words(hold.site)}"
             ),
         )
 

@@ -5,7 +5,7 @@ read by primary key, an exponential 20 ms of work outside the database, then fou
 another indexed read, else an update and an insert; one transaction, tried once. 960 transactions in
 all. One configuration after the other meets the same events:
 
-- *leases*: ``outrider.create_engine`` with a floor of 1 and the rest leased from the fleet's budget;
+- *leases*: ``outrider.create_engine`` with a floor of 1, the rest leased from the fleet's budget;
   *plan*: the same without Redis, with the pool sizes of ``outrider db plan``;
 - SQLAlchemy's defaults (5 + 10), the four presets that this project began with (3 + 7, 5 + 20,
   15 + 60, 25 + 75), HikariCP's rule (cores x 2 + 1 = 5 for the server: 1 each), and NullPool.
@@ -41,7 +41,6 @@ HOLD_S = 0.02
 BURSTS_AT_S = (0.0, 4.0)
 TRANSACTIONS = BOTS * HANDLERS * len(BURSTS_AT_S)
 RESERVED = 3  # a stock server keeps them for superusers
-START_IN_S = 12.0
 PEERS: Mapping[str, Mapping[str, Any]] = {
     "sqlalchemy_default": {},
     "seed_development": {"pool_size": 3, "max_overflow": 7, "pool_timeout": 20},
@@ -139,7 +138,6 @@ def burst(
         options=options,
         environment=environment,
         watch_url=server.superuser_url,
-        start_in_s=START_IN_S,
         kind="sqlalchemy" if name in PEERS else "outrider",
         mixed=True,
         threads=HANDLERS,

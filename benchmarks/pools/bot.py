@@ -1,7 +1,7 @@
 """One bot process: takes work when it is due, holds a connection for it, says how long it waited.
 
-Reads a JSON object from standard input (``url``, ``work``: rows of due time and hold in seconds,
-``start_s``: when time 0 is), makes its engine as any bot does, and writes one JSON row for each
+Reads a JSON object from standard input (``url``, ``work``: rows of due time and hold in seconds),
+makes its engine as any bot does, and writes one JSON row for each
 piece of work: due, wait, hold (seconds), and the error if there was one. With ``kind``
 "sqlalchemy" the engine is SQLAlchemy's own; with ``mixed`` four of five pieces only read.
 """
@@ -29,7 +29,7 @@ NOTE = sa.text("INSERT INTO event (account) VALUES (:id)")
 
 
 def main() -> None:
-    given = json.loads(sys.stdin.read())
+    given = json.loads(sys.stdin.readline())
     options: dict[str, Any] = given.get("options", {})
     if given.get("kind") == "sqlalchemy":
         pool = {"poolclass": NullPool} if options.pop("null", False) else {}
@@ -38,6 +38,9 @@ def main() -> None:
     else:
         engine = outrider.create_engine(given["url"], **{"pool_timeout": 30, **options})
     mixed = given.get("mixed", False)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    start_s = float(sys.stdin.readline())  # when time 0 is
     done: list[dict[str, Any]] = []
     lock = threading.Lock()
 
@@ -46,7 +49,7 @@ def main() -> None:
         try:
             connection = engine.connect()
             taken_s = time.time()
-            row["wait_s"] = taken_s - (given["start_s"] + due_s)
+            row["wait_s"] = taken_s - (start_s + due_s)
             with connection, connection.begin():
                 connection.execute(READ, {"id": number % 1000})
                 time.sleep(max(0.0, hold_s))
@@ -65,7 +68,7 @@ def main() -> None:
 
     with ThreadPoolExecutor(given.get("threads", THREADS)) as threads:
         for number, (due_s, hold_s) in enumerate(given["work"]):
-            pause_s = given["start_s"] + due_s - time.time()
+            pause_s = start_s + due_s - time.time()
             if pause_s > 0:
                 time.sleep(pause_s)
             threads.submit(work, due_s, hold_s, number)

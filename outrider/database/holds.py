@@ -36,7 +36,7 @@ MOST_REPEATS = 10
 # Longer pauses part one burst of statements from the next, also where nothing is committed.
 BURST_S = 1.0
 # Idle in a transaction: below this nobody would mend it.
-EXTERNAL_LEAST_S = 0.05
+EXTERNAL_LEAST_S = 0.1
 EXTERNAL_RATIO = 0.5
 # A handler should have answered by then; what never came back from its place gets more.
 LEAK_AFTER_S = 10.0

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from outrider.sdk.bot import Bot as Bot
     from outrider.sdk.cached import cached as cached
+    from outrider.sdk.database import create_async_engine as create_async_engine
     from outrider.sdk.database import create_engine as create_engine
+    from outrider.sdk.database import for_reads as for_reads
     from outrider.sdk.instrument import instrument as instrument
     from outrider.sdk.routed import create_routed as create_routed
 
@@ -23,8 +25,10 @@ __version__ = "0.1.0"
 _LAZY = {
     "Bot": "outrider.sdk.bot",
     "cached": "outrider.sdk.cached",
+    "create_async_engine": "outrider.sdk.database",
     "create_engine": "outrider.sdk.database",
     "create_routed": "outrider.sdk.routed",
+    "for_reads": "outrider.sdk.database",
     "instrument": "outrider.sdk.instrument",
 }
 _ROOMS = frozenset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import outrider
 
@@ -34,6 +34,9 @@ class Recorder:
 
     def add_source(self, source: Callable[[], Mapping[str, float]]) -> None:
         self._sources.append(source)
+
+    def add_timings(self, source: Callable[[], Mapping[str, Any]]) -> None:
+        """Take a source of histograms; what they hold, the tests of their room look at."""
 
     def instrument(self, thing: T) -> T:
         return outrider.instrument(thing, bot=cast("outrider.Bot", self))

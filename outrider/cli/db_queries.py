@@ -242,7 +242,7 @@ def _show_advice(looked_at: int, advice: Advice) -> None:
 
 
 def _explain(engine: sa.Engine, text: str, *, analyze: bool, as_json: bool) -> None:
-    from outrider.database import explain, findings
+    from outrider.database import explain, plan_findings
 
     statement = explain.read(text)
     with engine.connect() as connection:
@@ -251,13 +251,13 @@ def _explain(engine: sa.Engine, text: str, *, analyze: bool, as_json: bool) -> N
             if analyze
             else explain.plan(connection, statement)
         )
-    found = findings.of(plan)
+    found = plan_findings.of(plan)
     if as_json:
         click.echo(
             json.dumps({"plan": plan, "findings": [dataclasses.asdict(each) for each in found]})
         )
         return
-    for line in findings.explained(plan):
+    for line in plan_findings.explained(plan):
         click.echo(line)
     for each in found:
         click.echo(f"\n{each.code}: {each.text}\n  {each.remedy}")

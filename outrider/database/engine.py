@@ -11,32 +11,31 @@ import logging
 import os
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
-from outrider.database import budget, lease, tally
-from outrider.database.presets import DEVELOPMENT
-from outrider.database.resizable import ResizablePool
+from outrider.database import budget, drivers, lease, remedies, tally
+from outrider.database.greeting import Greeting, looks_pooled
+from outrider.database.presets import DEVELOPMENT, READ_ISOLATION
+from outrider.database.resizable import AsyncResizablePool, ResizablePool
 from outrider.errors import BadArgument
 from outrider.metrics import database as reach
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
     from sqlalchemy.pool import Pool
 
     from outrider.database.presets import Preset
 
 logger = logging.getLogger(__name__)
 
-# A bot that can't connect in this time says so, rather than hang at its start.
-CONNECT_TIMEOUT_S = 10
-# A firewall that drops idle connections in silence is noticed after 30 + 3 x 10 s.
-_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 # PostgreSQL keeps 63 bytes of a name; nine of them say which process it is.
 _LONGEST_NAME = 54
 # A child must not close what its parent uses; kept here, nothing is collected.
 _INHERITED: list[Pool] = []
+_Engine = TypeVar("_Engine", "sa.Engine", "AsyncEngine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,40 +53,124 @@ def create_engine(
     application_name: str | None = None,
     planned_size: int | None = None,
     leased: Leased | None = None,
+    behind_pooler: bool | None = None,
     **options: Any,
 ) -> sa.Engine:
     """Return an engine that connects as ``preset`` says; ``options`` win over it.
 
     ``planned_size`` is this process's part in the fleet's plan; ``leased`` that it leases its
-    connections, which only a PostgreSQL's can be. Does not connect yet.
+    connections, which only a PostgreSQL's can be. ``behind_pooler``: a pooler stands before the
+    server; None: find out. Does not connect yet.
 
     Raises:
         BadArgument: the URL, its driver or an option can't be used.
     """
-    parsed, given = reach.parse(url), dict(options)
-    if given.get("pool_size") == 0:
-        raise BadArgument(
-            "pool_size = 0 means no bound to SQLAlchemy, and no server has that many connections;"
-            " give 1 or more, or poolclass=NullPool to keep none open."
-        )
-    name = application_name or preset.application_name
-    if parsed.get_backend_name() != "postgresql" or "application_name" in parsed.query:
-        leased = None
-    instance, name = name, _traceable(name) if leased else name
-    given["connect_args"] = _connect_args(parsed, preset, name, given.get("connect_args", {}))
-    engine = reach.create(parsed, **_pool_options(parsed, preset, planned_size, given), **given)
-    tally.attach(engine)
-    if isinstance(engine.pool, ResizablePool):
-        engine.pool.watcher = tally.Watch()
-    if engine.dialect.name == "postgresql":
-        sa.event.listen(engine, "connect", _warn_of_superuser, once=True)
-    elif engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-    if leased and isinstance(engine.pool, ResizablePool):
-        _lease(engine, engine.pool, leased, instance=instance, application=name)
-    elif planned_size is not None:
-        _warn_above_plan(engine, planned_size)
+    parsed = reach.parse(url)
+    asked = _Asked(parsed, preset, application_name, planned_size, leased, behind_pooler)
+    engine = reach.create(parsed, **asked.options(options))
+    asked.furnish(engine)
     return engine
+
+
+def create_async_engine(
+    url: sa.URL | str,
+    preset: Preset = DEVELOPMENT,
+    *,
+    application_name: str | None = None,
+    planned_size: int | None = None,
+    leased: Leased | None = None,
+    behind_pooler: bool | None = None,
+    **options: Any,
+) -> AsyncEngine:
+    """Do as :func:`create_engine` for asyncio: psycopg 3, asyncpg, or aiosqlite.
+
+    Raises:
+        BadArgument: as there.
+    """
+    parsed = reach.parse(url)
+    if parsed.drivername == "sqlite":
+        parsed = parsed.set(drivername="sqlite+aiosqlite")
+    asked = _Asked(parsed, preset, application_name, planned_size, leased, behind_pooler, True)
+    engine = reach.create_async(parsed, **asked.options(options))
+    asked.furnish(engine.sync_engine)
+    return engine
+
+
+def for_reads(engine: _Engine) -> _Engine:
+    """Return the same engine for work that only reads: no BEGIN and ROLLBACK around each use.
+
+    That saves two round trips, so that a short read takes half the time. Each statement then sees
+    the state of its own moment.
+    """
+    return engine.execution_options(isolation_level=READ_ISOLATION)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What an engine was asked to be, and what that means for SQLAlchemy and the driver."""
+
+    url: sa.URL
+    preset: Preset
+    application_name: str | None
+    planned_size: int | None
+    leased: Leased | None
+    behind_pooler: bool | None
+    asynchronous: bool = False
+
+    @property
+    def is_leased(self) -> bool:
+        return bool(
+            self.leased
+            and self.url.get_backend_name() == "postgresql"
+            and "application_name" not in self.url.query
+        )
+
+    @property
+    def is_pooled(self) -> bool:
+        said = self.behind_pooler
+        return looks_pooled(self.url) if said is None else said
+
+    @property
+    def instance(self) -> str:
+        return self.application_name or self.preset.application_name
+
+    def application(self) -> str:
+        return _traceable(self.instance) if self.is_leased else self.instance
+
+    def options(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return what SQLAlchemy is given."""
+        if given.get("pool_size") == 0:
+            raise BadArgument(
+                "pool_size = 0 means no bound to SQLAlchemy, and no server has that many"
+                " connections; give 1 or more, or poolclass=NullPool to keep none open."
+            )
+        connect_args = drivers.connect_args(
+            self.url, self.preset, self.application(), given.get("connect_args", {}),
+            behind_pooler=self.is_pooled,
+        )  # fmt: skip
+        pool = _pool_options(
+            self.url, self.preset, self.planned_size, given, asynchronous=self.asynchronous
+        )
+        return {**pool, **given, "connect_args": connect_args}
+
+    def furnish(self, engine: sa.Engine) -> None:
+        """Count what it does, look at its connections, and lease them."""
+        pool = engine.pool
+        tally.attach(engine)
+        if isinstance(pool, ResizablePool):
+            pool.watcher = tally.Watch(asynchronous=self.asynchronous)
+            pool.ping_after_s = self.preset.ping_after_s
+        if engine.dialect.name == "postgresql":
+            greeting = Greeting(self.preset, behind_pooler=self.is_pooled)
+            sa.event.listen(engine, "connect", greeting)
+        elif engine.dialect.name == "sqlite":
+            sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "handle_error", remedies.note)
+        if self.leased and self.is_leased and isinstance(pool, ResizablePool):
+            application = self.application()
+            _lease(engine, pool, self.leased, instance=self.instance, application=application)
+        elif self.planned_size is not None:
+            _warn_above_plan(engine, self.planned_size)
 
 
 def _traceable(name: str) -> str:
@@ -120,12 +203,17 @@ def _lease(
 
 
 def _pool_options(
-    url: sa.URL, preset: Preset, planned_size: int | None, given: dict[str, Any]
+    url: sa.URL,
+    preset: Preset,
+    planned_size: int | None,
+    given: dict[str, Any],
+    *,
+    asynchronous: bool,
 ) -> dict[str, Any]:
     """Return the options of the pool that were not given, if it is a pool that takes them."""
     if "pool" in given:
         return {}
-    chosen = given.get("poolclass") or _default_pool(url)
+    chosen = given.get("poolclass") or _default_pool(url, asynchronous=asynchronous)
     if not issubclass(chosen, QueuePool):
         return {} if "poolclass" in given else {"poolclass": chosen}
     spread = preset.recycle_jitter_ratio * random.uniform(-1, 1)  # noqa: S311 - no secret
@@ -143,42 +231,20 @@ def _pool_options(
     return {name: value for name, value in ours.items() if name not in given}
 
 
-def _default_pool(url: sa.URL) -> type[Pool]:
+def _default_pool(url: sa.URL, *, asynchronous: bool) -> type[Pool]:
     """Return our pool wherever SQLAlchemy would queue; SQLite in memory has a way of its own."""
     try:
         dialect: Any = url.get_dialect()  # its class methods are missing from the types
+        if asynchronous:
+            dialect = dialect.get_async_dialect_cls(url)
         usual: type[Pool] = dialect.get_pool_class(url)
     except sa.exc.NoSuchModuleError:  # told with its remedy when the engine is made
         return QueuePool
-    return ResizablePool if usual is QueuePool else usual
-
-
-def _connect_args(url: sa.URL, preset: Preset, name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the driver's arguments: ours where neither the URL nor the caller says otherwise."""
-    if url.get_backend_name() == "sqlite":
-        return {"timeout": preset.lock_timeout_s, **given}
-    if not reach.is_libpq(url):
-        return given
-    said = {**url.query, **given}
-    ours = {"application_name": name, "connect_timeout": CONNECT_TIMEOUT_S, **_KEEPALIVES}
-    return {
-        **{key: value for key, value in ours.items() if key not in said},
-        **given,
-        "options": _server_options(preset, said.get("options")),
+    ours: dict[type[Pool], type[Pool]] = {
+        QueuePool: ResizablePool,
+        AsyncAdaptedQueuePool: AsyncResizablePool,
     }
-
-
-def _server_options(preset: Preset, given: Any) -> str:
-    """Return the settings of a session; later ones win, and an empty text asks for none."""
-    if given == "":
-        return ""
-    limits = {
-        "statement_timeout": preset.statement_timeout_s,
-        "lock_timeout": preset.lock_timeout_s,
-        "idle_in_transaction_session_timeout": preset.idle_in_transaction_timeout_s,
-    }
-    ours = [f"-c {name}={round(seconds * 1000)}" for name, seconds in limits.items()]
-    return " ".join([*ours, *([str(given)] if given else [])])
+    return ours.get(usual, usual)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -192,27 +258,6 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     except sqlite3.OperationalError as error:
         logger.debug("SQLite keeps its old journal for now: %s", error)
     cursor.close()
-
-
-def _warn_of_superuser(connection: Any, _record: Any) -> None:
-    """Name a bot that connects as superuser. The server said so at login; nothing is asked."""
-    if superuser(connection):
-        logger.warning(
-            "this bot connects as a PostgreSQL superuser: it can take the connections reserved for"
-            " repair, and nothing holds it back; make a role for it:"
-            " CREATE ROLE bot LOGIN PASSWORD '...'; GRANT ... TO bot."
-        )
-
-
-def superuser(connection: Any) -> bool:
-    """Tell whether a driver's connection is a superuser's, as far as the server told."""
-    if hasattr(connection, "info") and hasattr(connection.info, "parameter_status"):
-        status = connection.info.parameter_status("is_superuser")
-    elif hasattr(connection, "get_parameter_status"):  # psycopg2
-        status = connection.get_parameter_status("is_superuser")
-    else:
-        status = None
-    return bool(status == "on")
 
 
 def _warn_above_plan(engine: sa.Engine, planned: int) -> None:

@@ -36,6 +36,7 @@ def members(settings: Settings, loads: Mapping[str, Load] | None = None) -> list
             bot.most_instances,
             rate=known[name].rate if name in known else None,
             hold_s=known[name].hold_s if name in known else 0.0,
+            cv=known[name].cv if name in known else 1.0,
             priority=bot.priority,
         )
         for name, bot in settings.bots.items()

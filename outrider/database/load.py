@@ -1,12 +1,14 @@
 """How much each bot asks of its pool: checkouts a second, and how long each is held.
 
-Read from the series ``bot.NAME.db.pool.checkouts_total`` and ``.hold_seconds_total``. The rate is
+Read from the series ``bot.NAME.db.pool.checkouts_total``, ``.hold_seconds_total`` and
+``.hold_squares_total``, from which comes how much the holds vary. The rate is
 the 95th percentile of one-minute values: a plan for the mean has no room for the busy minute, one
 for the greatest value follows every accident.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,10 +31,15 @@ BUSY_QUANTILE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Of one instance: checkouts a second, and the mean time that each is held."""
+    """Of one instance: checkouts a second, the mean time that each is held, and how it varies.
+
+    ``cv`` is the standard deviation of the holds over their mean; 1, that of exponential ones,
+    where nobody counted it.
+    """
 
     rate: float
     hold_s: float
+    cv: float = 1.0
 
 
 def of_bots(bots: Mapping[str, BotSettings], windows: Iterable[Window]) -> dict[str, Load]:
@@ -66,7 +73,18 @@ def _of(window: Window, instance: str) -> Load | None:
     if len(per_minute) < LEAST_MINUTES or not checkouts.sum():
         return None
     busy = float(np.quantile(per_minute, BUSY_QUANTILE))
-    return Load(busy, float(growth(held).sum() / checkouts.sum()))
+    hold_s = float(growth(held).sum() / checkouts.sum())
+    return Load(busy, hold_s, _cv(window, prefix, float(checkouts.sum()), hold_s))
+
+
+def _cv(window: Window, prefix: str, checkouts: float, hold_s: float) -> float:
+    try:
+        squares = growth(window.column(f"{prefix}.hold_squares_total")).sum()
+    except KeyError:
+        return 1.0
+    if not hold_s:
+        return 0.0
+    return math.sqrt(max(0.0, float(squares) / checkouts / hold_s**2 - 1.0))
 
 
 def growth(total: NDArray[np.float64]) -> NDArray[np.float64]:

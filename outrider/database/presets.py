@@ -12,7 +12,7 @@ import dataclasses
 import difflib
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from outrider.errors import BadArgument
 
@@ -20,13 +20,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT = "development"
+# A statement that reads needs no transaction of its own around it.
+READ_ISOLATION = "AUTOCOMMIT"
 
 _SHARED_REASONS = {
+    "superuser": "a bot that is superuser eats the connections reserved for repair: two idle"
+    " poolers did, and nobody got in any more; it can also drop everything",
+    "ping_after_s": "a connection that idled for half a minute may have been dropped by a firewall;"
+    " one that the server closed is seen without asking, so that no other is pinged",
     "max_overflow": "an overflow connection is closed on return: a peak would open and close"
     " connections instead of using them, and the fleet's sum could not be planned",
     "recycle_jitter_ratio": "every process recycles at a moment of its own; all at once would be a"
     " storm of connects",
     "use_lifo": "the connection used last is used next, so the rest stay idle and can be closed",
+    "prepare_after": "a statement that came five times will come again: it is prepared then, and"
+    " the server parses and plans it no more (1.35 to 1.59 times the throughput); behind a pooler"
+    " nothing is prepared",
+    "prepared_most": "psycopg's own; each is memory in every connection of the server, and a bot"
+    " has some dozens of statements",
+    "read_isolation": "for outrider.for_reads(engine): a read without BEGIN and ROLLBACK takes"
+    " half the time",
     "application_name": "says in pg_stat_activity whose connection it is; a bot's own name"
     " replaces it",
 }
@@ -50,6 +63,11 @@ class Preset:
     lock_timeout_s: float
     idle_in_transaction_timeout_s: float
     reasons: Mapping[str, str]
+    superuser: Literal["refused", "named"] = "refused"
+    ping_after_s: float = 30.0
+    prepare_after: int = 5
+    prepared_most: int = 100
+    read_isolation: str = READ_ISOLATION
     max_overflow: int = 0
     recycle_jitter_ratio: float = 0.2
     use_lifo: bool = True
@@ -71,13 +89,15 @@ DEVELOPMENT = _preset(
     statement_timeout_s=30.0,
     lock_timeout_s=5.0,
     idle_in_transaction_timeout_s=300.0,
+    superuser="named",
     reasons={
+        "superuser": "the first database on a laptop has no other role; it is named in the log",
         "pool_least": "one person, one request at a time",
         "pool_size": "small, so that a connection that is never given back shows at once",
         "pool_most": "a laptop's server is shared with tests and tools",
         "pool_timeout_s": "long enough to look at what holds the connections",
         "recycle_s": "half an hour, below the idle limits of usual firewalls",
-        "pre_ping": "the server is restarted often here; a ping costs one round trip",
+        "pre_ping": "of a QueuePool that you pass; ours sees a restart by itself",
         "statement_timeout_s": "ends the query without its WHERE; leaves time for slow first tries",
         "lock_timeout_s": "a forgotten session with a lock is named within seconds",
         "idle_in_transaction_timeout_s": "five minutes for a breakpoint inside a transaction",
@@ -100,7 +120,7 @@ STAGING = _preset(
         "pool_most": "what is needed beyond this should be seen before production",
         "pool_timeout_s": "half of the 10 s in which a handler should have answered",
         "recycle_s": "half an hour, below the idle limits of usual firewalls",
-        "pre_ping": "deployments restart the server; a ping costs one round trip",
+        "pre_ping": "of a QueuePool that you pass; ours sees a restart by itself",
         "statement_timeout_s": "slower than production's, so that a slow query is measured"
         " rather than cut off",
         "lock_timeout_s": "migrations are tried here; what waits for them fails by name",
@@ -124,7 +144,7 @@ PRODUCTION = _preset(
         "pool_most": "one process of Python does not keep more than this busy",
         "pool_timeout_s": "half of the 10 s in which a handler should have answered",
         "recycle_s": "half an hour, below the idle limits of usual firewalls",
-        "pre_ping": "a restart of the server fails no handler that comes after it",
+        "pre_ping": "of a QueuePool that you pass; ours sees a restart by itself",
         "statement_timeout_s": "nobody waits longer for a bot; the server stops working too",
         "lock_timeout_s": "a queue behind one lock ends before the pool is empty",
         "idle_in_transaction_timeout_s": "gives the connection back when a handler hangs",
@@ -147,8 +167,7 @@ HIGH_PERFORMANCE = _preset(
         "pool_most": "for handlers that wait for an API inside a transaction",
         "pool_timeout_s": "under load it is better to fail early than to queue",
         "recycle_s": "half an hour, below the idle limits of usual firewalls",
-        "pre_ping": "saves the round trip (30 % of a short query); after a restart of the server"
-        " the first use of the old connections fails once",
+        "pre_ping": "of a QueuePool that you pass: it saves the round trip (30 % of a short query)",
         "statement_timeout_s": "one slow statement must not hold one of few connections",
         "lock_timeout_s": "a queue behind one lock ends before the pool is empty",
         "idle_in_transaction_timeout_s": "gives the connection back when a handler hangs",

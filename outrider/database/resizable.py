@@ -23,8 +23,12 @@ import asyncio
 import contextlib
 import contextvars
 import os
+import random
 import select
+import socket
 import threading
+import time
+import weakref
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +36,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, QueuePool
 from sqlalchemy.util import await_only, greenlet_spawn
 
+from outrider.database import remedies
 from outrider.database.slots import OPEN, Slots, Use, Waiter
 
 if TYPE_CHECKING:
@@ -40,8 +45,14 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
 PING_AFTER_S = 30.0
+# Who has not answered by then is gone: drivers themselves would wait for ever.
+PING_WITHIN_S = 5.0
 # A server ends a session within a millisecond of its goodbye; a loaded one takes longer.
 ENDED_WITHIN_S = 1.0
+# Between tries to reach a server that was reached before; spread, so that a fleet does not knock
+# all at once.
+RETRY_S = 0.05
+RETRY_MOST_S = 1.0
 UNBOUNDED = 1 << 30
 _URGENT: contextvars.ContextVar[bool] = contextvars.ContextVar("outrider_urgent", default=False)
 
@@ -64,10 +75,13 @@ class Watcher:
 
     wants_freed = False  # whether freed() is to be called for each connection that comes back
 
-    def waited(self, seconds: float, *, timed_out: bool = False) -> None:
-        """A caller has its connection, or gave up."""
+    def taken(self, record: Any, waited_s: float, now_s: float) -> None:
+        """A caller has its connection: ``record``, which has room for what is to be kept of it."""
 
-    def held(self, seconds: float) -> None:
+    def gave_up(self, seconds: float, *, timed_out: bool = False) -> None:
+        """A caller got none."""
+
+    def returned(self, record: Any, now_s: float) -> None:
         """A connection came back."""
 
     def starved(self) -> None:
@@ -116,7 +130,15 @@ class ResizablePool(QueuePool):
             "reserve": reserve,
             "ping_after_s": ping_after_s,
         }
-        self._ping_after_s = ping_after_s
+        self.ping_after_s = ping_after_s
+        self._disposed = False
+        self._opened: dict[int, Any] = {}
+        self._create: Callable[[Any], Any] = self._invoke_creator
+        self._invoke_creator = self._connect  # type: ignore[assignment]
+        self.reached = False
+        # What a forgotten pool leaves open would be closed by nobody; see _close_left.
+        left = weakref.finalize(self, _close_left, self._opened, self._is_asyncio, os.getpid())
+        left.atexit = False
 
     def resize(self, cap: int) -> None:
         """Allow ``cap`` connections from now on; callers who wait get new ones at once.
@@ -146,22 +168,25 @@ class ResizablePool(QueuePool):
                 record: Any = self._open()
             else:
                 idle_since_s, record = got
-                if start_s - idle_since_s > self._ping_after_s or _has_news(record):
+                if start_s - idle_since_s > self.ping_after_s or _has_news(record):
                     self._revive(record)
         except BaseException as error:
-            self.watcher.waited(
+            self.watcher.gave_up(
                 perf_counter() - start_s, timed_out=isinstance(error, sa.exc.TimeoutError)
             )
             raise
-        record.taken_s = now_s = perf_counter()
-        self.watcher.waited(now_s - start_s)
+        now_s = perf_counter()
+        self.watcher.taken(record, now_s - start_s, now_s)
         return record  # type: ignore[no-any-return]
 
     def _do_return_conn(self, record: Any) -> None:
         # Some come back that nobody took: a checkout that could not connect.
         now_s = perf_counter()
-        self.watcher.held(now_s - record.taken_s)
-        if self.slots.give_back(record, now_s, record.dbapi_connection is not None):
+        self.watcher.returned(record, now_s)
+        usable = record.dbapi_connection is not None
+        if not usable:
+            self._opened.pop(id(record), None)  # invalidated, or detached and somebody else's
+        if self.slots.give_back(record, now_s, usable and not self._disposed):
             self._retire([record])
         elif self.watcher.wants_freed:
             self.watcher.freed()
@@ -186,12 +211,40 @@ class ResizablePool(QueuePool):
             self.slots.failed()
             raise
 
+    def _connect(self, record: Any) -> Any:
+        """Open a connection; try again, for as long as callers wait, where a moment may help.
+
+        A server that restarts refuses for a second or two. One that was never reached is more
+        likely to have another address, and its refusal is told at once.
+        """
+        give_up_s = perf_counter() + self._timeout
+        pause_s = RETRY_S
+        while True:
+            try:
+                connection = self._create(record)
+            except Exception as error:
+                pause_s = min(pause_s * random.uniform(1.0, 2.5), RETRY_MOST_S)  # noqa: S311
+                late = perf_counter() + pause_s > give_up_s
+                if late or not self.reached or not remedies.is_passing(error):
+                    raise
+                self._pause(pause_s)
+                if self.may_open is not None and not self.may_open():
+                    raise
+            else:
+                self.reached = True
+                self._opened[id(record)] = connection
+                return connection
+
+    def _pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def _revive(self, record: ConnectionPoolEntry) -> None:
         """Close a record's connection if it is dead; SQLAlchemy then opens another in its place."""
-        try:
-            alive = self._dialect._do_ping_w_event(record.dbapi_connection)  # type: ignore[arg-type]  # noqa: SLF001
-        except Exception:  # noqa: BLE001 - whatever it says, it can't be used
-            alive = False
+        with _cut_after(PING_WITHIN_S, record):
+            try:
+                alive = self._dialect._do_ping_w_event(record.dbapi_connection)  # type: ignore[arg-type]  # noqa: SLF001
+            except Exception:  # noqa: BLE001 - whatever it says, it can't be used
+                alive = False
         if not alive:
             record.invalidate()
 
@@ -229,6 +282,7 @@ class ResizablePool(QueuePool):
                 if ended is not None:
                     self._await_end(ended)
             finally:
+                self._opened.pop(id(record), None)
                 self.slots.retire()
                 self.watcher.freed()
 
@@ -250,12 +304,19 @@ class ResizablePool(QueuePool):
             _dispatch=self.dispatch,
             dialect=self._dialect,
         )
+        if self._disposed:
+            # What is in use keeps its place until it came back and is closed: both pools together
+            # have no more than one may.
+            again.slots = self.slots
         again.slots.cap = self.slots.cap
+        again.reached = self.reached
+        again.ping_after_s = self.ping_after_s
         again.may_open, again.sees_ends = self.may_open, self.sees_ends
         return again
 
     def dispose(self) -> None:
-        """Close what is idle; what is in use is closed when it comes back, as SQLAlchemy does."""
+        """Close what is idle, and, unlike SQLAlchemy, what is in use when it comes back."""
+        self._disposed = True
         self._retire(self.slots.drain())
 
     def size(self) -> int:
@@ -299,6 +360,9 @@ class AsyncResizablePool(ResizablePool, AsyncAdaptedQueuePool):
         self._loop = asyncio.get_running_loop()
         return super()._open()
 
+    def _pause(self, seconds: float) -> None:
+        await_only(asyncio.sleep(seconds))
+
     def _await_end(self, ended: int) -> None:
         await_only(asyncio.get_running_loop().run_in_executor(None, _wait_for_end, ended))
 
@@ -310,7 +374,14 @@ class AsyncResizablePool(ResizablePool, AsyncAdaptedQueuePool):
         except RuntimeError:
             here = None
         loop = self._loop
-        if not records or loop is None or loop is here or loop.is_closed():
+        if not records or loop is None or loop is here:
+            super()._retire(records)
+            return
+        if loop.is_closed():
+            record: Any
+            for record in records:  # nobody could await their farewell
+                _cut(record.dbapi_connection)
+                record.dbapi_connection = None
             super()._retire(records)
             return
         close = super()._retire
@@ -371,12 +442,67 @@ class _TaskWaiter(_Waiter):
             self._future.set_result(None)
 
 
+def _close_left(opened: dict[int, Any], is_asyncio: bool, pid: int) -> None:  # noqa: FBT001
+    """Close what a collected pool left open.
+
+    Records and pool refer to each other, so the collector could end a connection before its pool,
+    and drivers complain of that; what is kept here outlives both. A child must not close what its
+    parent uses.
+    """
+    connections = list(opened.values())
+    opened.clear()
+    if os.getpid() != pid:
+        _INHERITED.append(connections)
+        return
+    for connection in connections:
+        with contextlib.suppress(Exception):  # it may be closed, or its loop have ended
+            _cut(connection) if is_asyncio else connection.close()
+
+
+def _cut(connection: Any) -> None:
+    """Close an asyncio driver's connection from outside its loop."""
+    driver = getattr(connection, "driver_connection", connection)
+    if hasattr(driver, "pgconn"):  # psycopg
+        driver.pgconn.finish()
+    else:
+        connection.terminate()
+
+
+_INHERITED: list[Any] = []
+
+
 def _end_of(record: ConnectionPoolEntry) -> int | None:
     """Return a descriptor that outlives the connection, by which its end can be seen."""
     try:
         return os.dup(record.driver_connection.fileno())  # type: ignore[union-attr]
     except (AttributeError, OSError, ValueError):
         return None
+
+
+@contextlib.contextmanager
+def _cut_after(seconds: float, record: ConnectionPoolEntry) -> Iterator[None]:
+    """Cut a connection's wire unless the block ends in time: who waits for it then gets an error.
+
+    A network that swallows packets never says so. Costs a thread, which only long idling is worth.
+    """
+    wire = _end_of(record)
+    if wire is None:
+        yield
+        return
+    timer = threading.Timer(seconds, _cut_wire, (wire,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        os.close(wire)
+
+
+def _cut_wire(wire: int) -> None:
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(wire)) as own:
+        own.shutdown(socket.SHUT_RDWR)
 
 
 def _wait_for_end(ended: int) -> None:

@@ -7,6 +7,7 @@ that a bot needs.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from pathlib import Path
@@ -20,7 +21,9 @@ from outrider.metrics import postgresql
 from outrider.store.connection import without_password
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     # What is asked at each look, and what is dear.
     _Facts = tuple[Mapping[str, Any], Mapping[str, Any]]
@@ -119,13 +122,38 @@ def create(url: sa.URL, **options: Any) -> sa.Engine:
     Raises:
         BadArgument: the database is unknown to SQLAlchemy, its driver is missing or needs asyncio.
     """
-    try:
+    with _remedied(url):
         if url.get_dialect().is_async:
             raise BadArgument(
                 f"{url.drivername} needs asyncio and this engine blocks; "
-                f"write the URL with {url.get_backend_name()}:// instead."
+                f"write the URL with {url.get_backend_name()}:// instead, or use"
+                " create_async_engine."
             )
         return sa.create_engine(url, **options)
+
+
+def create_async(url: sa.URL, **options: Any) -> AsyncEngine:
+    """Return ``sqlalchemy.ext.asyncio.create_async_engine(url, **options)``; see :func:`create`.
+
+    Raises:
+        BadArgument: the database is unknown to SQLAlchemy, its driver is missing or blocks.
+    """
+    with _remedied(url):
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        try:
+            return create_async_engine(url, **options)
+        except sa.exc.InvalidRequestError:
+            raise BadArgument(
+                f"{url.drivername} blocks and this engine needs asyncio; write the URL with"
+                " postgresql:// (psycopg 3), postgresql+asyncpg:// or sqlite+aiosqlite://."
+            ) from None
+
+
+@contextlib.contextmanager
+def _remedied(url: sa.URL) -> Iterator[None]:
+    try:
+        yield
     except sa.exc.NoSuchModuleError:
         raise BadArgument(
             f"SQLAlchemy knows no database {url.drivername!r}; use postgresql:// or sqlite:///, "
@@ -133,11 +161,17 @@ def create(url: sa.URL, **options: Any) -> sa.Engine:
         ) from None
     except ImportError as error:
         package = error.name or url.get_driver_name()
-        remedy = "outrider[postgresql]" if package == "psycopg" else package
+        remedy = _EXTRAS.get(package, package)
         raise BadArgument(
             f"the driver of {url.drivername}:// can't be imported ({error}); "
             f"install it: pip install '{remedy}'."
         ) from None
+
+
+_EXTRAS = {
+    "psycopg": "outrider[postgresql]",
+    **dict.fromkeys(("asyncpg", "aiosqlite", "greenlet"), "outrider[asyncio]"),
+}
 
 
 def _series(facts: Mapping[str, Any]) -> dict[str, float]:

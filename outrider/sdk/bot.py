@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from outrider.sdk.transports import Transport
 
     T = TypeVar("T")
+    Timing = tuple[int, float, float, dict[int, int]]
 
 FLUSH_S = 1.0
 # A kernel queues ten datagrams a socket (net.unix.max_dgram_qlen), fewer than a fleet has bots: the
@@ -73,6 +74,7 @@ class Bot:
         self._timers: dict[str, Timer] = {}
         self._sources: list[Callable[[], Mapping[str, float]]] = []
         self._channel: Channel | None = None
+        self._timings: list[Callable[[], Mapping[str, Timing]]] = []
         self._begin()
         _CURRENT.append(self)
 
@@ -195,6 +197,13 @@ class Bot:
         """Ask ``source`` for gauges before each frame; pools and caches report this way."""
         self._sources.append(source)
 
+    def add_timings(self, source: Callable[[], Mapping[str, Timing]]) -> None:
+        """Ask ``source`` for histograms before each frame, for those who keep their own.
+
+        Each is count, sum, the longest since it was last asked, and buckets of ``outrider.sketch``.
+        """
+        self._timings.append(source)
+
     def instrument(self, thing: T) -> T:
         """Measure a framework, client, engine or app for this bot; see ``outrider.instrument``."""
         from outrider.sdk.instrument import instrument
@@ -268,8 +277,11 @@ class Bot:
             gauges = self._gauges | sources
         totals = {name: counter.total() for name, counter in counters}
         states = {name: timer.state() for name, timer in timers}
+        for told in self._timings:
+            with contextlib.suppress(Exception):  # as above
+                states |= told()
         shown = {name for name, instrument in counters if instrument.shown}
-        timed = {name for name, instrument in timers if instrument.shown}
+        timed = states.keys() - {name for name, instrument in timers if not instrument.shown}
         self._frames += 1
         frame = frames.Frame(
             bot=self.name,

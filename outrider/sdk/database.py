@@ -6,12 +6,15 @@ SQLAlchemy is imported when an engine is made, so that a bot without a database 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from outrider.sdk.bot import Bot
+
+E = TypeVar("E", "sa.Engine", "AsyncEngine")
 
 _REPORTING: list[Bot] = []
 # Who sizes a pool itself keeps that size, and is told when it breaks the plan.
@@ -29,7 +32,8 @@ def create_engine(
     planned for this process (``OUTRIDER_POOL_SIZE``), or as the preset says; overflow is 0. Every
     option of ``sqlalchemy.create_engine`` may be given, and wins.
     ``connect_args={"options": "-c statement_timeout=0"}`` is added to the preset's limits, an empty
-    text replaces them (a PgBouncer before 1.20 wants that).
+    text replaces them. ``behind_pooler=True`` says that PgBouncer or another stands before the
+    server: nothing is prepared then, and the preset's limits belong to the role (``ALTER ROLE``).
 
     ``postgresql://`` means psycopg 3. SQLite files get write-ahead logging and foreign keys.
     What the pool and the queries do is sent with the bot's heartbeat, as series ``db.*``.
@@ -38,23 +42,56 @@ def create_engine(
         BadArgument: the URL, its driver, the preset or an option can't be used.
     """
     from outrider.database import engine as engines
-    from outrider.database import presets
 
-    name, planned, floor = _bot_name(), _number("OUTRIDER_POOL_SIZE", 1), None
-    if not sqlalchemy_options.keys() & _OWN_SIZE:
-        floor = _number("OUTRIDER_POOL_FLOOR", 0)
-    redis_url = os.environ.get("OUTRIDER_REDIS_URL")
-    chosen = presets.by_name(preset or os.environ.get("OUTRIDER_PRESET") or presets.DEFAULT)
-    engine = engines.create_engine(
-        url,
-        chosen,
-        application_name=name,
-        planned_size=planned,
-        leased=engines.Leased(redis_url, floor) if redis_url and floor is not None else None,
-        **sqlalchemy_options,
-    )
+    engine = engines.create_engine(url, **_asked(preset, sqlalchemy_options))
     _report(engine)
     return engine
+
+
+def create_async_engine(
+    url: sa.URL | str, *, preset: str | None = None, **sqlalchemy_options: Any
+) -> AsyncEngine:
+    """Return an engine for asyncio, in everything else as :func:`create_engine` does.
+
+    ``postgresql://`` means psycopg 3, ``postgresql+asyncpg://`` asyncpg, which is quicker;
+    ``sqlite:///`` means aiosqlite. Settings of a session are ``connect_args={"options": ...}`` to
+    the first and ``connect_args={"server_settings": {...}}`` to the second.
+
+    Raises:
+        BadArgument: the URL, its driver, the preset or an option can't be used.
+    """
+    from outrider.database import engine as engines
+
+    engine = engines.create_async_engine(url, **_asked(preset, sqlalchemy_options))
+    _report(engine.sync_engine)
+    return engine
+
+
+def for_reads(engine: E) -> E:
+    """Return the same engine, sync or async, for work that only reads.
+
+    There is no BEGIN and ROLLBACK around its work, so a short read takes half the time. Each
+    statement sees the state of its own moment; it shares pool and lease with the engine.
+    """
+    from outrider.database import engine as engines
+
+    return engines.for_reads(engine)
+
+
+def _asked(preset: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Return what the engine is asked to be, by this process's environment and the caller."""
+    from outrider.database import engine as engines
+    from outrider.database import presets
+
+    floor = None if options.keys() & _OWN_SIZE else _number("OUTRIDER_POOL_FLOOR", 0)
+    redis_url = os.environ.get("OUTRIDER_REDIS_URL")
+    return {
+        "preset": presets.by_name(preset or os.environ.get("OUTRIDER_PRESET") or presets.DEFAULT),
+        "application_name": _bot_name(),
+        "planned_size": _number("OUTRIDER_POOL_SIZE", 1),
+        "leased": engines.Leased(redis_url, floor) if redis_url and floor is not None else None,
+        **options,
+    }
 
 
 def _bot_name() -> str | None:
@@ -96,4 +133,5 @@ def _add_source() -> bool:
     if current not in _REPORTING:
         _REPORTING.append(current)
         current.add_source(tally.readings)
+        current.add_timings(tally.timings)
     return True

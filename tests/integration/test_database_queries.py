@@ -15,12 +15,12 @@ from outrider.cli.db import db
 from outrider.database import (
     bloat,
     explain,
-    findings,
     health,
     index_advice,
     index_build,
     index_health,
     locks,
+    plan_findings,
     workload,
 )
 from outrider.database.index_advice import Asked
@@ -168,7 +168,7 @@ def test_a_built_index_stays_if_it_helps_and_goes_if_not(engine: sa.Engine) -> N
 def test_a_plan_is_read_into_findings(engine: sa.Engine) -> None:
     statement = explain.read("SELECT * FROM talk WHERE chat = 7")
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        seen = findings.of(explain.analysed(connection, statement))
+        seen = plan_findings.of(explain.analysed(connection, statement))
     assert [each.code for each in seen] == ["seq_scan_filters"]
 
 

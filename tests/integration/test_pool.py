@@ -164,7 +164,7 @@ def test_one_that_idled_for_long_is_asked_before_it_is_used(server: postgres.Pos
     engine.connect().close()
     engine.connect().close()
     assert asked == []
-    pool._ping_after_s = -1.0
+    pool.ping_after_s = -1.0
     engine.connect().close()
     assert len(asked) == 1
     engine.dispose()

@@ -7,6 +7,7 @@ skipped: where no server can be started, the tests fail with the reason.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import os
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
@@ -131,6 +133,23 @@ class Postgres:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()
             self._process = None
+
+    def kill(self) -> None:
+        """Kill the server with all its processes, as the kernel does for want of memory."""
+        if self._process is not None:
+            family = psutil.Process(self._process.pid)
+            every = [*family.children(recursive=True), family]
+            for process in every:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self._process.wait()
+            psutil.wait_procs(every, timeout=30)
+            self._process = None
+
+    @property
+    def socket(self) -> str:
+        """Return the path of its unix socket."""
+        return f"{self._folder}/.s.PGSQL.{self.port}"
 
     def close(self) -> None:
         """End the server and remove what it left."""

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, QueuePool, SingletonThreadPool
 
+from outrider.database import drivers, presets, tally
 from outrider.database import engine as engines
-from outrider.database import presets, tally
 from outrider.database.resizable import ResizablePool
 from outrider.errors import BadArgument
 
@@ -117,12 +117,12 @@ LIMITS = (
     [(None, LIMITS), ("-c work_mem=8MB", f"{LIMITS} -c work_mem=8MB"), ("", "")],
 )
 def test_options_for_the_server_are_added_to_or_left_out(given: str | None, expected: str) -> None:
-    assert expected == engines._server_options(presets.PRODUCTION, given)
+    assert expected == drivers.server_options(presets.PRODUCTION, given)
 
 
 def test_what_the_url_says_is_not_overridden() -> None:
     url = sa.make_url("postgresql+psycopg://bot@db/fleet?application_name=mine&connect_timeout=3")
-    arguments = engines._connect_args(url, presets.PRODUCTION, "canary", {})
+    arguments = drivers.connect_args(url, presets.PRODUCTION, "canary", {})
 
     assert not {"application_name", "connect_timeout"} & set(arguments)
     assert "statement_timeout" in arguments["options"]

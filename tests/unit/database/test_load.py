@@ -61,3 +61,11 @@ def test_the_busy_minute_counts_not_the_mean() -> None:
     busy[-12:] = 100.0
     seen.values[:, 0] = np.cumsum(busy)
     assert load.of_bots(BOTS, [seen])["owl"].rate > 5
+
+
+def test_how_much_holds_vary_comes_from_their_squares() -> None:
+    squares = {"bot__canary__db__pool__hold_squares_total": 10 * 0.1**2 * (1 + 4)}
+    found = load.of_bots(BOTS, [window(20, **pool("canary", 10, 1), **squares)])
+
+    assert found["canary"].cv == pytest.approx(2.0)
+    assert load.of_bots(BOTS, [window(20, **pool("canary", 10, 1))])["canary"].cv == 1.0

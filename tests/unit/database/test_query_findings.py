@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from outrider.database import findings, index_advice, index_health, locks, top
+from outrider.database import index_advice, index_health, locks, plan_findings, top
 from outrider.database.candidates import Candidate
 from outrider.database.catalog import Index
 
@@ -15,7 +15,7 @@ def scan(**fields: Any) -> dict[str, Any]:
 
 
 def codes(plan: dict[str, Any]) -> list[str]:
-    return [finding.code for finding in findings.of(plan)]
+    return [finding.code for finding in plan_findings.of(plan)]
 
 
 def test_a_scan_that_filters_much_is_found() -> None:

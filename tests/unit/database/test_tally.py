@@ -89,9 +89,8 @@ def test_engines_without_a_queue_report_their_queries_only(engine: sa.Engine) ->
     tally._ENGINES.discard(engine)
     memory = engines.create_engine("sqlite://")
 
-    assert {"db.queries_total", "db.query_seconds_total", "db.errors_total"} == set(
-        tally.readings()
-    )
+    expected = {"db.queries_total", "db.query_seconds_total", "db.errors_total", "db.rows_total"}
+    assert expected == set(tally.readings())
     memory.dispose()
 
 

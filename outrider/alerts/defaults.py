@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from outrider.alerts.rules import Rule, Severity, parse
 from outrider.settings import instance_names
+from outrider.slo.rules import RULES as OF_BUDGETS
 
 if TYPE_CHECKING:
     from outrider.settings import Settings
@@ -38,7 +39,7 @@ _RULES: tuple[tuple[str, str, Severity], ...] = (
     ("collector fails", "collector.*.up < 1 for 1m", "warning"),
 )
 
-BUILT_IN = tuple(parse(name, when, severity) for name, when, severity in _RULES)
+BUILT_IN = tuple(parse(name, when, severity) for name, when, severity in (*_RULES, *OF_BUDGETS))
 
 
 def of_settings(settings: Settings) -> list[Rule]:

@@ -118,6 +118,9 @@ EXAMPLES: dict[str, Any] = {
     "celery.broker": "redis://:PASSWORD@broker.internal:6379/0",
     "celery.queues": ["payments", "mail"],
     "celery.key_prefix": "shop:",
+    "slo.name": "canary answers",
+    "slo.indicator": "timed:handle_update<0.5s",
+    "slo.objective": 0.995,
     "alert.name": "pool nearly empty",
     "alert.when": "bot.*.db.pool.used_ratio > 0.9 for 30s clear 0.7",
 }

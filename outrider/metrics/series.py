@@ -237,7 +237,7 @@ _BUDGET: tuple[Line, ...] = (
     ("total_total", "counter", "", "All that counts."),
     ("excluded_total", "counter", "", "What planned maintenance took out."),
     ("burn_ratio.{span}", "gauge", "", "How many times too fast the budget was spent in a window; at 1 it just lasts."),
-    ("left_ratio", "gauge", "", "What is left of the budget in its period; below 0 the objective is missed."),
+    ("left_ratio", "gauge", "ratio", "What is left of the budget in its period; below 0 the objective is missed."),
     ("page", "state", "", "1 while the budget burns so fast that somebody is to be woken."),
     ("ticket", "state", "", "1 while it burns so that somebody is to look by daylight."),
 )  # fmt: skip

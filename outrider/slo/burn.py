@@ -33,8 +33,8 @@ Severity = Literal["page", "ticket"]
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
 # False alarms of a tier in a period, at most, of a service that just meets its objective. A bound:
-# the burn has to be there besides, and what is measured is a tenth of it (``benchmarks.slo``).
-FALSE_ALARMS = 3.0
+# the burn has to be there besides, and what is measured is less than a tenth (``benchmarks.slo``).
+FALSE_ALARMS = 5.0
 
 
 @dataclass(frozen=True, slots=True)

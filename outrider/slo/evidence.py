@@ -21,7 +21,7 @@ def tail(bad: int, total: int, ratio: float) -> float:
 
     Exact to twelve digits. Costs a step for each standard deviation or so.
 
-    >>> tail(1, 1, 0.01), round(tail(2, 10, 0.01), 5), tail(0, 5, 0.1)
+    >>> round(tail(1, 1, 0.01), 5), round(tail(2, 10, 0.01), 5), tail(0, 5, 0.1)
     (0.01, 0.00427, 1.0)
     """
     if bad <= 0 or ratio >= 1:

@@ -30,6 +30,7 @@ def ahead(
     At a burn of 1 a whole budget lasts its period; what takes longer is never reached, as old
     failures leave the period meanwhile. The bounds are those of the recent error ratio, 90 %.
 
+    >>> from outrider.slo.burn import Counts
     >>> ahead(0.5, Counts(36, 360), budget=0.01, period_s=30 * 86_400.0).eta_s / 86_400
     1.5
     """

@@ -1,8 +1,8 @@
 """Reads a budget's counters from the store, at any time: a window is two reads, and exact.
 
 Raw rows where they are kept, else the last value in a bucket of five minutes or of an hour: the
-counter at its end. Between two rows a counter does not change, so a gap costs nothing. A row of the
-fleet counts the hosts' rows before it: of a bucket, the last tick is counted in the next one.
+counter at its end. Between two rows a counter does not change, so a gap costs nothing. What
+a row of the fleet adds is what hosts measured in the tick before it.
 """
 
 from __future__ import annotations
@@ -26,18 +26,22 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.float64]
 
-# How far back a tier is searched for the newest counter before a time.
-_BACK_S = (3600.0, 2 * 86_400.0, 400 * 86_400.0)
+# How far back the newest counter before a time is looked for: mostly it is near, else everywhere.
+_NEAR_S = 600.0
+_FAR_S = (3 * 86_400.0, 3 * 86_400.0, 400 * 86_400.0)
 
 
 def at(tiers: Tiers, name: str, time_s: float) -> int:
-    """Return what a counter had counted of the rows before a time; 0 when nothing is known."""
-    for store, back_s in zip(tiers.all(), _BACK_S, strict=True):
-        times, values = _read(store, name, time_s - back_s, time_s + 1, raw=store is tiers.raw)
-        whole = times <= time_s
-        if whole.any():
-            return int(values[whole][-1])
-    return 0
+    """Return what a counter had counted before a time; 0 when nothing is known from then."""
+    newest = 0
+    for store, back_s in ((tiers.raw, _NEAR_S), *zip(tiers.all(), _FAR_S, strict=True)):
+        times, values = _read(store, name, time_s - back_s, time_s, raw=store is tiers.raw)
+        before = values[times < time_s]
+        if len(before):
+            newest = max(newest, int(before[-1]))  # it only grows
+            if back_s == _NEAR_S:
+                break
+    return newest
 
 
 def counts(tiers: Tiers, unit: str, start_s: float, end_s: float) -> Counts:

@@ -32,6 +32,8 @@ Kind = Literal["alive", "work", "timed", "fresh", "restarts", "ratio", "ticks"]
 
 HEARTBEAT_FRESH_S = 30.0
 LOOP_FREE_S = 1.0
+# Ticks missing for longer were not late: Outrider was off. A silent host is an alert of its own.
+OFF_AFTER_S = 300.0
 _NAME = r"[A-Za-z0-9][\w.:/-]*"
 _FORMS: dict[Kind, re.Pattern[str]] = {
     "alive": re.compile("alive"),
@@ -130,7 +132,8 @@ def _ratio(own: Indicator, prefix: str, look: Look) -> tuple[int, int]:
 
 def _ticks(_: Indicator, __: str, look: Look) -> tuple[int, int]:
     late = look.values.get("collector.duration_s", 0.0) > look.interval_s
-    return int(not late), look.ticks
+    was_off = (look.ticks - 1) * look.interval_s > OFF_AFTER_S
+    return int(not late), 1 if was_off else look.ticks
 
 
 def _without(bad: int, total: int) -> tuple[int, int]:

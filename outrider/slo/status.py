@@ -46,7 +46,7 @@ def _one(
     unit = series.unit(objective.slug, who)
     values, at_s = row.values, row.at_s
     left = values.get(f"{unit}.left_ratio")
-    since_s, until_s = at_s - objective.period_s, at_s
+    since_s, until_s = at_s - objective.period_s, at_s + 1
     period = (
         history.counts(tiers, unit, since_s, until_s) if left is not None else burn.Counts(0, 0)
     )

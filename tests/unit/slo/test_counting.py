@@ -28,7 +28,7 @@ def counted(state: State, rows: Sequence[Row], planned: Sequence[Maintenance] = 
     return state
 
 
-def row(host: str, tick: int, up: bool, count: int, errors: int) -> Row:
+def row(host: str, tick: int, up: float, count: int, errors: int) -> Row:
     values = {
         "bot.a.up": float(up),
         "bot.a.handle_update.count": float(count),
@@ -59,12 +59,12 @@ def test_counters_are_the_sums_over_all_ticks_however_often_rows_come(
         rows.append(row("h", tick, up, count, errors))
     before = None
     for each in rows:
-        up = each.values["bot.a.up"]
+        was_up = each.values["bot.a.up"]
         now = (
             each.values["bot.a.handle_update.count"],
             each.values["bot.a.handle_update.errors_total"],
         )
-        expected["alive"][0] += int(up)
+        expected["alive"][0] += int(was_up)
         expected["alive"][1] += 1
         grown = [0, 0] if before is None else [
             int(new - old if new >= old else new) for new, old in zip(now, before, strict=True)
@@ -93,7 +93,7 @@ def test_counters_are_the_sums_over_all_ticks_however_often_rows_come(
 
 
 def test_a_burst_within_a_tick_is_one_bad_slice_and_many_bad_events() -> None:
-    state = counted(State(), [row("h", 1, True, 0, 0), row("h", 2, True, 50, 50)])
+    state = counted(State(), [row("h", 1, 1, 0, 0), row("h", 2, 1, 50, 50)])
 
     assert (state.budgets["work"].all.good, state.budgets["work"].all.total) == (0, 1)
     assert (state.budgets["events"].all.good, state.budgets["events"].all.total) == (0, 50)
@@ -101,7 +101,7 @@ def test_a_burst_within_a_tick_is_one_bad_slice_and_many_bad_events() -> None:
 
 def test_planned_maintenance_is_counted_apart() -> None:
     planned = Maintenance("1", 20.0, 40.0, "disks", "ann", slo="alive", bot="a")
-    rows = [row("h", tick, False, 0, 0) for tick in range(1, 6)]
+    rows = [row("h", tick, 0, 0, 0) for tick in range(1, 6)]
 
     state = counted(State(), rows, [planned])
 
@@ -110,7 +110,7 @@ def test_planned_maintenance_is_counted_apart() -> None:
 
 
 def test_bots_of_two_hosts_are_told_apart_and_added_up() -> None:
-    state = counted(State(), [row("h", 1, True, 0, 0)])
+    state = counted(State(), [row("h", 1, 1, 0, 0)])
     counted(state, [Row("i", 10.0, {"bot.b.up": 0.0})])
 
     budget = state.budgets["alive"]
@@ -119,9 +119,9 @@ def test_bots_of_two_hosts_are_told_apart_and_added_up() -> None:
 
 
 def test_a_row_that_comes_after_a_later_one_is_not_counted() -> None:
-    state = counted(State(), [row("h", 5, True, 0, 0)])
+    state = counted(State(), [row("h", 5, 1, 0, 0)])
 
-    counted(state, [row("h", 4, True, 0, 0), row("h", 5, True, 0, 0)])
+    counted(state, [row("h", 4, 1, 0, 0), row("h", 5, 1, 0, 0)])
 
     assert state.budgets["alive"].all.total == 1
 

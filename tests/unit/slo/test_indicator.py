@@ -110,6 +110,7 @@ def test_ticks_that_are_missing_or_late_are_bad() -> None:
     assert ticks.seen("h", look({"collector.duration_s": 0.2})) == (1, 1)
     assert ticks.seen("h", look({"collector.duration_s": 11.0})) == (0, 1)
     assert ticks.seen("h", look({}, ticks=4)) == (1, 4)
+    assert ticks.seen("h", look({}, ticks=360)) == (1, 1)  # switched off for an hour
 
 
 @pytest.mark.parametrize(

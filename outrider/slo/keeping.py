@@ -69,8 +69,11 @@ class Budgets:
             budget = state.budgets.get(objective.slug)
             if budget is None:
                 continue
+            excluded = series.excluded(series.unit(objective.slug))
+            values[excluded] = float(budget.all.excluded)
             for unit, counted, judged in _units(objective, budget):
-                values |= _counters(unit, counted)
+                values[series.good(unit)] = float(counted.good)
+                values[series.total(unit)] = float(counted.total)
                 if judged:
                     track = self._track(unit, objective, budget, counted, at_s)
                     values |= gauges(unit, objective, track, called, at_s)
@@ -187,14 +190,6 @@ def _units(objective: Objective, budget: Budget) -> Iterator[tuple[str, Counted,
     yield series.unit(objective.slug), budget.all, True
     for who, counted in sorted(budget.by.items()):
         yield series.unit(objective.slug, who), counted, objective.each
-
-
-def _counters(unit: str, counted: Counted) -> dict[str, float]:
-    return {
-        series.good(unit): float(counted.good),
-        series.total(unit): float(counted.total),
-        series.excluded(unit): float(counted.excluded),
-    }
 
 
 def _decoded(raw: bytes | None) -> State:

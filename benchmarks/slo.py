@@ -224,33 +224,45 @@ def summary(cells: list[dict[str, Any]], rule: str, rng: np.random.Generator) ->
     }
 
 
+def _between(low: int, high: float) -> str:
+    if high == math.inf:
+        return f"{low} or more"
+    return f"{low}" if high - low == 1 else f"{low} to {high - 1:.0f}"
+
+
+def of_cell(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what all runs of one rate and objective add up to."""
+    months = sum(each["months"] for each in runs)
+    false = {rule: sum(each["false"][rule] for each in runs) for rule in RULES}
+    return {
+        "events_per_h": runs[0]["rate"],
+        "objective": runs[0]["objective"],
+        "plain_false_per_month": round(false["plain"] / months, 3),
+        "false_per_month": round(false["guarded"] / months, 3),
+        "false_page_ratio_ci95": share(false["guarded"], false["plain"]),
+        "incidents": sum(n >= COUNTED for each in runs for n, _ in each["incidents"]["plain"]),
+        "plain_detected": recalled(runs, "plain", COUNTED),
+        "detected": recalled(runs, "guarded", COUNTED),
+    }
+
+
 def main() -> None:
     chosen = harness.options("Burn-rate alerts with and without evidence, at low traffic.")
-    days, seed = (180, 1) if chosen.quick else (1080, 1)
-    cells = [cell(rate, objective, days, seed) for objective in OBJECTIVES for rate in RATES]
-    rng = np.random.default_rng(seed)
+    days, seeds = (180, (1,)) if chosen.quick else (360, (1, 2, 3))
+    runs = [
+        [cell(rate, objective, days, seed) for objective in OBJECTIVES for rate in RATES]
+        for seed in seeds
+    ]
+    cells = [each for run in runs for each in run]
+    rng = np.random.default_rng(seeds[0])
     incidents = [
         failures for each in cells for failures, _ in each["incidents"]["plain"]
         if failures >= COUNTED
     ]  # fmt: skip
     months = sum(each["months"] for each in cells)
-    detail = [
-        {
-            "events_per_h": each["rate"],
-            "objective": each["objective"],
-            "plain_false_per_month": round(each["false"]["plain"] / each["months"], 3),
-            "false_per_month": round(each["false"]["guarded"] / each["months"], 3),
-            "incidents": sum(n >= COUNTED for n, _ in each["incidents"]["plain"]),
-            "plain_detected": recalled([each], "plain", COUNTED),
-            "detected": recalled([each], "guarded", COUNTED),
-        }
-        for each in cells
-    ]
+    detail = [of_cell([run[place] for run in runs]) for place in range(len(runs[0]))]
     by_failures = {
-        f"{low}"
-        + (f"-{high - 1}" if high - low > 1 and high < math.inf else "+" * (high == math.inf)): [
-            recalled(cells, rule, low, high) for rule in ("plain", "guarded")
-        ]
+        _between(low, high): [recalled(cells, rule, low, high) for rule in ("plain", "guarded")]
         for low, high in zip(BY_FAILURES, (*BY_FAILURES[1:], math.inf), strict=True)
     }
     plain_false = sum(each["false"]["plain"] for each in cells)
@@ -260,6 +272,10 @@ def main() -> None:
         | {
             "incidents": len(incidents),
             "recall": round(recalled(cells, "guarded", COUNTED) / len(incidents), 4),
+            "recall_ratio_runs": [summary(run, "guarded", rng)["recall_ratio"] for run in runs],
+            "false_page_ratio_runs": [
+                summary(run, "guarded", rng)["false_page_ratio"] for run in runs
+            ],
             "detected_by_failures_plain_guarded": by_failures,
             "cells": detail,
         },

@@ -108,6 +108,7 @@ def _days(days: Sequence[dict[str, Any]], budget: float) -> str:
     return (
         f'<svg viewBox="0 0 {10 * max(1, len(days))} 64" preserveAspectRatio="none" role="img" '
         f'aria-label="{label}">{"".join(bars)}</svg>'
+        "<p>Budget spent day by day; a full bar is three days' budget or more.</p>"
     )
 
 

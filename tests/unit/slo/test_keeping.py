@@ -4,6 +4,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from outrider import sketch
 from outrider.alerts import defaults, state
@@ -12,7 +15,9 @@ from outrider.slo import burn, history, indicator, keeping, maintenance, objecti
 from outrider.slo.burn import Counts
 from outrider.slo.keeping import Budgets
 from outrider.slo.objective import Objective
-from outrider.store import keys, upkeep
+from outrider.store import keys, tiers, upkeep
+from outrider.store.redis import RedisStore
+from tests.unit.slo.conftest import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -229,3 +234,55 @@ def test_looks_follow_the_traffic() -> None:
     assert keeping.looks(ALIVE, burn.Counts(0, 1000, 0.5)) == pytest.approx(20)
     assert keeping.looks(ALIVE, burn.Counts(0, 0, 0.0)) == 0
     assert len(objective.BUILT_IN) == 2
+
+
+_HOSTS = ("alpha", "beta")
+_deliveries = st.lists(
+    st.tuples(
+        st.tuples(*(st.sampled_from([None, 0.0, 1.0]) for _ in _HOSTS)),  # None: no row
+        st.integers(0, 2),  # how often the pass is delivered again
+        st.booleans(),  # whether by another worker
+        st.booleans(),  # whether the row of the fleet is lost
+    ),
+    min_size=2,
+    max_size=30,
+)
+
+
+@given(made=_deliveries)
+@hypothesis_settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_budgets_are_what_raw_rows_add_up_to_however_passes_come(
+    made: list[tuple[tuple[float | None, ...], int, bool, bool]],
+    client: redis.Redis,
+    sketches: SketchStore,
+    valkey_url: str,
+) -> None:
+    client.flushall()
+    raw = RedisStore(valkey_url, client=client)
+    stores = tiers.of_redis(raw, KEPT, client=client)
+    workers = [Budgets(client, stores, sketches, [ALIVE]) for _ in range(2)]
+    for tick, (ups, again, other, is_lost) in enumerate(made, start=T0):
+        for host, up in zip(_HOSTS, ups, strict=True):
+            if up is not None:
+                raw.append(host, tick, {"bot.b0.up": up})
+        for delivery in range(again + 1):
+            values = workers[(other + delivery) % 2].advance(tick + 1)
+            if not is_lost:
+                raw.append(keys.FLEET, tick + 1, values)
+    end = T0 + len(made)
+
+    columns = [raw.read(host, "bot.b0.up", T0 * 10.0, end * 10.0)[1] for host in _HOSTS]
+    good, total = sum(int(each.sum()) for each in columns), sum(map(len, columns))
+    values = workers[0].advance(end)
+    assert (good, total) == (
+        values.get("slo.alive.good_total", 0), values.get("slo.alive.total_total", 0)
+    )  # fmt: skip
+    if total:
+        left = 1 - (total - good) / total * (end * 10 - _begun_s(client)) / ALIVE.period_s / 0.01
+        assert left == pytest.approx(values["slo.alive.left_ratio"], abs=1e-4)
+
+
+def _begun_s(client: redis.Redis) -> float:
+    return keeping.load(client).budgets["alive"].begun_s

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from outrider.samples import Row
@@ -43,6 +44,7 @@ ticks = st.lists(
 )
 
 
+@hypothesis_settings(deadline=None)
 @given(ticks, st.data())
 def test_counters_are_the_sums_over_all_ticks_however_often_rows_come(
     made: list[tuple[bool, int, int, bool, bool]], data: st.DataObject

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from outrider.slo import evidence
@@ -20,6 +21,7 @@ def summed(bad: int, total: int, ratio: float) -> float:
     )
 
 
+@hypothesis_settings(deadline=None)
 @given(st.integers(0, 60), st.integers(1, 60), st.floats(0.001, 0.9))
 def test_a_tail_is_the_sum_of_its_chances(bad: int, total: int, ratio: float) -> None:
     assert summed(bad, total, ratio) == pytest.approx(
@@ -37,6 +39,7 @@ def test_lower_bounds_are_those_of_clopper_and_pearson(
     assert expected == pytest.approx(evidence.lower_bound(bad, total, doubt), abs=1e-5)
 
 
+@hypothesis_settings(deadline=None)
 @given(st.integers(1, 200), st.data(), st.floats(0.001, 0.4))
 def test_bounds_enclose_the_ratio(total: int, data: st.DataObject, doubt: float) -> None:
     bad = data.draw(st.integers(0, total))
@@ -47,6 +50,7 @@ def test_bounds_enclose_the_ratio(total: int, data: st.DataObject, doubt: float)
     assert 0 <= low <= bad / total <= high <= 1
 
 
+@hypothesis_settings(deadline=None)
 @given(st.integers(2, 50), st.data(), st.floats(0.001, 0.5), st.floats(0.0001, 0.4))
 def test_exceeding_is_a_lower_bound_without_the_failure_that_made_us_look(
     total: int, data: st.DataObject, ratio: float, doubt: float

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from outrider.errors import BadArgument
@@ -62,6 +63,7 @@ settings = st.builds(
 )
 
 
+@hypothesis_settings(deadline=None)
 @given(st.lists(settings, min_size=1, max_size=3))
 def test_what_is_exported_is_imported_as_it_was(given_: list[SloSettings]) -> None:
     text = openslo.dumps([objective.of(each) for each in given_])

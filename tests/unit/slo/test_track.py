@@ -4,6 +4,7 @@ import random
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from outrider.slo import burn
@@ -11,6 +12,7 @@ from outrider.slo.burn import Counts
 from outrider.slo.track import Track
 
 
+@hypothesis_settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=80),
        st.integers(1, 80))  # fmt: skip
 def test_a_window_is_what_its_ticks_add_up_to(made: list[tuple[int, int]], ticks: int) -> None:

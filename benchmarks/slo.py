@@ -192,8 +192,13 @@ def bootstrap(cells: list[dict[str, Any]], rule: str, rng: np.random.Generator) 
     return [round(float(each), 4) for each in np.quantile(sums[:, 1] / sums[:, 0], [0.025, 0.975])]
 
 
-def share(part: int, whole: int) -> list[float]:
-    """Return the 95 % interval of pages as a share of other pages (both counts are random)."""
+def share(part: int, whole: int) -> list[float] | None:
+    """Return the 95 % interval of pages as a share of other pages (both counts are random).
+
+    None where there is nothing to compare with.
+    """
+    if not whole:
+        return None
     low = evidence.lower_bound(part, part + whole, 0.025)
     high = evidence.upper_bound(part, part + whole, 0.025)
     return [round(low / (1 - low), 4), round(high / (1 - high), 4)]

@@ -340,6 +340,30 @@ class AlertSettings(_Table):
     )
 
 
+class SloSettings(_Table):
+    """An objective with an error budget: ``[[slo]]``."""
+
+    name: str = Field(min_length=1, max_length=80, description="what people will read")
+    indicator: str = Field(
+        description="what is good: alive, work:NAME, timed:NAME<0.5s, fresh:NAME<10m, restarts,"
+        " ratio:BAD/ALL, ticks"
+    )
+    objective: float = Field(gt=0, lt=1, description="the share that must be good, such as 0.995")
+    bots: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        ("*",), min_length=1, description="patterns of the bots it is about; * stands for anything"
+    )
+    each_bot: bool = Field(
+        default=False, description="hold each process to it as well, not only all together"
+    )
+    period_s: Seconds = Field(
+        2_592_000.0, ge=259_200, le=31_536_000, description="the budget's period, which rolls"
+    )
+    method: Literal["timeslices", "occurrences"] = Field(
+        "timeslices",
+        description="count ticks in which something happened, or every event of a busy bot",
+    )
+
+
 class CeleryAppSettings(_Table):
     """Another Celery application to watch, by its broker: ``[[celery]]``."""
 
@@ -637,6 +661,9 @@ class Settings(BaseSettings):
     alert: tuple[AlertSettings, ...] = Field(
         (), description="alert rules besides the built-in ones"
     )
+    slo: tuple[SloSettings, ...] = Field(
+        (), description="objectives with error budgets besides the built-in ones"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -760,6 +787,7 @@ def _misfits(raw: Mapping[str, Any], path: Path | None, text: str) -> Iterator[P
     """Yield what is wrong with tables as a whole, as far as they are well-formed."""
     named = (
         ("alert", "rules"),
+        ("slo", "objectives"),
         ("celery", "applications"),
         ("scrape", "endpoints"),
         ("redis", "servers"),

@@ -12,6 +12,7 @@ from celery import chain, shared_task, signature
 from outrider.errors import BadArgument, SupervisorUnavailable
 from outrider.metrics import celery as celery_metrics
 from outrider.metrics import gaps, row
+from outrider.slo import keeping, objective
 from outrider.store import keys, queues, upkeep
 from outrider.supervisor import control
 from outrider.tasks import autoscale, context
@@ -50,7 +51,7 @@ def collect_fleet(tick: int | None = None) -> dict[str, Any]:
             signature("outrider.alert.evaluate"),
             signature("outrider.alert.notify"),
         ).apply_async()
-    stored = ctx.store.append(keys.FLEET, tick, _fleet_values(ctx, ages))
+    stored = ctx.store.append(keys.FLEET, tick, _fleet_values(ctx, ages, tick))
     chain(
         signature("outrider.analyse.fleet", kwargs={"tick": tick}),
         signature("outrider.alert.evaluate"),
@@ -125,6 +126,12 @@ def _fleet_row() -> row.FleetRow:
     return row.FleetRow(ctx.settings, ctx.redis)
 
 
+@functools.cache
+def _budgets() -> keeping.Budgets:
+    ctx = context.current()
+    return keeping.Budgets(ctx.redis, ctx.tiers, ctx.sketches, objective.of_settings(ctx.settings))
+
+
 def _snapshot(ctx: Context) -> dict[str, Any] | None:
     """Return the supervisor's word, its news stored; None when there is no supervisor here."""
     seen = cast("bytes | None", ctx.redis.get(keys.actions_seen(ctx.settings.host)))
@@ -187,12 +194,13 @@ def _host_ages(ctx: Context) -> dict[str, float]:
     return {name.decode(): now_s - at_s for name, at_s in heard}
 
 
-def _fleet_values(ctx: Context, ages: dict[str, float]) -> dict[str, float]:
+def _fleet_values(ctx: Context, ages: dict[str, float], tick: int) -> dict[str, float]:
     names = [*queues.SHARED, *(queues.of_host(name) for name in ages)]
     with _COLLECTING_FLEET:
         return _fleet_row().collect(
             ctx.clock.now(),
             others={
+                "slo": lambda: _budgets().advance(tick),
                 "hosts": lambda: row.hosts(ages, silent_after_s=HOST_SILENT_AFTER_S),
                 "celery": lambda: celery_metrics.collect(
                     ctx.redis,

@@ -21,6 +21,8 @@ from outrider import toml, units
 from outrider.alerts import calendar, rules
 from outrider.errors import BadArgument, Problem, SettingsError
 from outrider.schedules import beat
+from outrider.slo import indicator as indicators
+from outrider.slo import objective
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,6 +71,7 @@ def _whole(raw: dict[str, Any], text: str, path: Path) -> Iterator[Problem]:
     """Yield mistakes of the parts that are well-formed enough to be looked at."""
     file = _File(path, text)
     yield from _alerts(raw.get("alert"), file)
+    yield from _objectives(raw.get("slo"), file)
     declared = raw.get("bots")
     bots = declared if isinstance(declared, dict) else {}
     whole = {name: bot for name, bot in bots.items() if isinstance(bot, dict)}
@@ -100,6 +103,25 @@ def _read(file: _File, place: int, key: str, parse: Callable[[], object]) -> Ite
     except BadArgument as error:
         for line in str(error).splitlines():
             yield file.problem(("alert", place, key), None, line, "See docs/how-to/rules.md.")
+
+
+def _objectives(declared: Any, file: _File) -> Iterator[Problem]:
+    named: dict[str, str] = {}
+    for place, each in enumerate(declared if isinstance(declared, list) else ()):
+        if not isinstance(each, dict):
+            continue
+        name, indicator = str(each.get("name")), each.get("indicator")
+        slug = objective.slug(name)
+        if not slug or named.setdefault(slug, name) != name:
+            words = "has the series of another one." if slug else "has no letter or digit."
+            yield file.problem(("slo", place, "name"), name, f"an objective {words}", "Rename it.")
+        if isinstance(indicator, str):
+            try:
+                indicators.parse(indicator)
+            except BadArgument as error:
+                yield file.problem(
+                    ("slo", place, "indicator"), None, str(error), "See docs/how-to/slo.md."
+                )
 
 
 def _bot(name: str, bot: dict[str, Any], file: _File) -> Iterator[Problem]:

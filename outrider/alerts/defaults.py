@@ -12,6 +12,7 @@ from outrider.alerts import calendar
 from outrider.alerts.rules import Rule, Severity, parse
 from outrider.errors import BadArgument
 from outrider.settings import instance_names
+from outrider.slo.rules import RULES as OF_BUDGETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +59,7 @@ _RULES: tuple[tuple[str, str, Severity], ...] = (
     ("collector fails", "collector.*.up < 1 for 1m", "warning"),
 )  # fmt: skip
 
-BUILT_IN = tuple(parse(name, when, severity) for name, when, severity in _RULES)
+BUILT_IN = tuple(parse(name, when, severity) for name, when, severity in (*_RULES, *OF_BUDGETS))
 
 
 def of_settings(settings: Settings) -> list[Rule]:

@@ -99,10 +99,10 @@ def test_(rule: str, *, since: str, until: str, host: str | None, as_json: bool)
         _run_cases(Path(rule), as_json=as_json)
         return
     from outrider.alerts import replay
-    from outrider.cli.metrics import moment
+    from outrider.cli import moment
 
     now_s = time.time()
-    start_s, end_s = moment("--from", since, now_s), moment("--to", until, now_s)
+    start_s, end_s = moment.at("--from", since, now_s), moment.at("--to", until, now_s)
     if start_s >= end_s:
         raise BadArgument(f"--from {since} is not before --to {until}.")
     settings, _, store = here.opened()

@@ -24,6 +24,7 @@ _COMMANDS = {
     ),
     "run": ("run:run", "Run any task now, with its progress and result."),
     "alerts": ("alerts:alerts", "Show alerts, their history, and who was told."),
+    "slo": ("slo:slo", "Show objectives and error budgets; report, replay, plan maintenance."),
     "metrics": ("metrics:metrics", "List, show and export what was measured."),
     "db": ("db:db", "Plan the fleet's database connections, and see who has how many."),
     "validate": ("validate:validate", "Measure the running stack against its targets."),

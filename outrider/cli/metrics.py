@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from outrider.cli import here
+from outrider.cli import here, moment
 from outrider.errors import BadArgument
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def show(
     from outrider.store.query import query
 
     kept = _opened()
-    start_s, end_s = _span(since, until, time.time())
+    start_s, end_s = moment.span(since, until, time.time())
     wide = points or max(10, min(terminal.console.width - 14, 120))
     shown = []
     for name in _hosts(kept, host):
@@ -183,7 +183,7 @@ def export(
 
     kept = _opened()
     now_s = time.time()
-    start_s, end_s = _span(since, until, now_s)
+    start_s, end_s = moment.span(since, until, now_s)
     chosen = records.Selection(
         patterns, tuple(_hosts(kept, host)), start_s, end_s,
         _step(kept.settings, start_s, now_s) if step == "auto" else step, now_s,
@@ -406,38 +406,3 @@ def _step(settings: Settings, start_s: float, now_s: float) -> str:
     kept = settings.retention
     back_s = now_s - start_s
     return "raw" if back_s <= kept.raw else "5m" if back_s <= kept.five_minutes else "1h"
-
-
-def _span(since: str, until: str, now_s: float) -> tuple[float, float]:
-    start_s, end_s = moment("--since", since, now_s), moment("--until", until, now_s)
-    if start_s >= end_s:
-        raise BadArgument(f"--since {since} is not before --until {until}.")
-    return start_s, end_s
-
-
-def moment(option: str, text: str, now_s: float) -> float:
-    """Return a time: ``now``, a duration back from now, seconds since 1970, or ISO 8601."""
-    from datetime import datetime
-
-    from outrider import units
-
-    if text == "now":
-        return now_s
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if number > 1e8 and math.isfinite(number):  # noqa: PLR2004 - 1973; less is no date but a slip
-        return number
-    if math.isnan(number):
-        try:
-            return now_s - units.parse_duration(text)
-        except ValueError:
-            pass
-        try:
-            return datetime.fromisoformat(text).timestamp()  # without a zone: this place's
-        except (ValueError, OverflowError):
-            pass
-    raise BadArgument(
-        f"{option} {text!r} is no time; write it like 36h, 7d, 2026-11-24T10:00 or 1790000000."
-    )

@@ -30,6 +30,9 @@ _NO_DOTS = frozenset(
         "kind",
         "collector",
         "what",
+        "slo",
+        "who",
+        "span",
     }
 )
 # Series are looked up by every scrape; a fleet of this many is known by heart.

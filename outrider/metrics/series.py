@@ -291,6 +291,19 @@ _FLEET = (
     Metric("db.server.replication.lag_s", "gauge", "s", "The same in time; for pg_monitor."),
     Metric("db.server.replication.slot_retained_bytes", "gauge", "bytes", "Log kept for the slowest replication slot; what grows here fills the disk."),
 )  # fmt: skip
+_BUDGET: tuple[Line, ...] = (
+    ("good_total", "counter", "", "What was good: slices, or events of an objective that counts these."),
+    ("total_total", "counter", "", "All that counts."),
+    ("burn_ratio.{span}", "gauge", "", "How many times too fast the budget was spent in a window; at 1 it just lasts."),
+    ("left_ratio", "gauge", "ratio", "What is left of the budget in its period; below 0 the objective is missed."),
+    ("page", "state", "", "1 while the budget burns so fast that somebody is to be woken."),
+    ("ticket", "state", "", "1 while it burns so that somebody is to look by daylight."),
+)  # fmt: skip
+_SLO = (
+    *_under("slo.{slo}.by.{who}", _BUDGET),
+    *_under("slo.{slo}", _BUDGET),
+    Metric("slo.{slo}.excluded_total", "counter", "", "What planned maintenance took out."),
+)
 _REDIS: tuple[Line, ...] = (
     ("up", "state", "", "1 when Redis answered at this tick."),
     ("latency_s", "gauge", "s", "How long Redis took to answer a ping."),
@@ -376,6 +389,7 @@ SECTIONS = {
     "What bots expose already": _EXPOSED,
     "The channel between bots": _CHANNEL,
     "What no host owns": _FLEET,
+    "Error budgets": _SLO,
     "Redis": (*_under("redis.server.{server}", _REDIS), *_under("redis", _REDIS)),
     "Celery": _CELERY,
 }

@@ -29,6 +29,8 @@
 | ``or:alerts:history`` | list: every change of state, newest first |
 | ``or:alerts:outbox`` | hash: changes that not every channel was told of yet |
 | ``or:alerts:log`` | list: who was told, when, with what result |
+| ``or:slo:state`` | JSON: good and total of every budget, and what was counted of each host |
+| ``or:slo:maintenance`` | hash: id -> JSON: a window of planned maintenance |
 | ``or:actions`` | list: who did what to which bot, and how it ended |
 | ``or:scaling:{host}`` | hash: bot or pool that scales -> JSON: the newest decision |
 | ``or:beat:lease`` / ``or:beat:token`` | who schedules now / fencing token |
@@ -71,6 +73,8 @@ SKETCHES, SKETCHES_5M, SKETCHES_1H = "or:sk", "or:sk5m", "or:sk1h"
 HISTORY = "or:alerts:history"
 OUTBOX = "or:alerts:outbox"
 NOTIFICATIONS = "or:alerts:log"
+SLO_STATE = "or:slo:state"
+MAINTENANCE = "or:slo:maintenance"
 ACTIONS = "or:actions"
 LEASE = "or:beat:lease"
 TOKEN = "or:beat:token"  # noqa: S105 - a fencing token, no secret

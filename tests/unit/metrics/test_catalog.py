@@ -132,15 +132,16 @@ def test_every_series_of_the_fleet_is_known(
     monkeypatch.setenv("OUTRIDER_DATABASE__URL", f"sqlite:///{tmp_path}/fleet.db")
     monkeypatch.setenv("OUTRIDER_REDIS_URL", valkey_url)
     monkeypatch.chdir(tmp_path)
-    for kept in (context.current, collect._fleet_row):
+    for kept in (context.current, collect._fleet_row, collect._budgets):
         kept.cache_clear()
     ctx = context.build(settings.load(), valkey_url)
-    values = collect._fleet_values(ctx, {"alpha": 1.0, "beta": 60.0})
+    ctx.store.append("alpha", ctx.tick() - 1, {"bot.canary.up": 1.0})
+    values = collect._fleet_values(ctx, {"alpha": 1.0, "beta": 60.0}, ctx.tick())
     ctx.redis.close()
     context.current().redis.close()
-    for kept in (context.current, collect._fleet_row):
+    for kept in (context.current, collect._fleet_row, collect._budgets):
         kept.cache_clear()
-    assert "fleet.host.beta.silent" in values
+    assert {"fleet.host.beta.silent", "slo.bots-are-alive.burn_ratio.1h"} <= values.keys()
     assert unknown(values) == []
 
 

@@ -114,3 +114,20 @@ def test_a_missing_folder_is_named(folder: Path) -> None:
     found = problems(folder, '[bots.a]\nentry = "mine.bot:main"\ncwd = "away"\n')
 
     assert [(line, key) for line, key, _ in found] == [(3, "bots.a.cwd")]
+
+
+def test_objectives_are_checked_with_their_lines(folder: Path) -> None:
+    path = folder / "outrider.toml"
+    path.write_text(
+        '[[slo]]\nname = "fast"\nindicator = "quick"\nobjective = 0.9\n'
+        '[[slo]]\nname = "Fast!"\nindicator = "alive"\nobjective = 0.9\n'
+        '[[slo]]\nname = "?"\nindicator = "alive"\nobjective = 0.9\n'
+    )
+
+    with pytest.raises(SettingsError) as error:
+        preflight.load(path)
+
+    said = str(error.value)
+    for words in (":3: slo.0.indicator", "no such indicator", ":6: slo.1.name", "series of another",
+                  ":10: slo.2.name", "no letter or digit"):  # fmt: skip
+        assert words in said

@@ -519,7 +519,7 @@ def test_the_report_tells_how_each_cache_is_used(recorder: Recorder, client: red
     alone, polls = report.effectiveness(client, now_s=NOW_S)
     assert polls == {
         "namespace": "prices", "keys": 2, "uses": 32, "repeatable": 2, "loader": "bots:price",
-        "ttl_s": 60.0, "gap_s": 90.0, "expected_reuse": pytest.approx(60 / 90), "loads": 20,
-        "warmed": 0, "warmed_hits": 0, "ahead": None,
+        "version": "", "ttl_s": 60.0, "gap_s": 90.0, "expected_reuse": pytest.approx(60 / 90),
+        "loads": 20, "warmed": 0, "warmed_hits": 0, "ahead": None,
     }  # fmt: skip
     assert (alone["namespace"], alone["loader"], alone["expected_reuse"]) == ("alone", None, None)

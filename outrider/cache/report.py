@@ -46,6 +46,23 @@ def ahead(client: redis.Redis, namespace: str) -> dict[str, Any] | None:
     }
 
 
+_TOTALS = {"ahead": "loads", "useful": "useful", "wasted": "wasted", "refused": "refused",
+           "demand": "demand"}  # fmt: skip
+
+
+def series(client: redis.Redis, now_s: float) -> dict[str, float]:
+    """Return the planner's word on every namespace as series, for the row of the fleet."""
+    row: dict[str, float] = {}
+    for namespace in usage.namespaces(client, now_s):
+        word = ahead(client, namespace)
+        if word is None:
+            continue
+        row |= {f"warm.{namespace}.{name}_total": word[what] for what, name in _TOTALS.items()}
+        row[f"warm.{namespace}.extra"] = word["extra"]
+        row[f"warm.{namespace}.off"] = float(bool(word["off"]))
+    return row
+
+
 def _row(namespace: str, uses: dict[str, Use], tally: usage.Tally) -> dict[str, Any]:
     newest = max(uses.values(), key=lambda use: use.last_use_s, default=usage.Use())
     gaps_s = [use.gap_s for use in uses.values() if use.rhythm.is_known()]

@@ -2,7 +2,7 @@
 // goes in as text; no markup is ever built from it.
 
 import * as charts from "./charts.js";
-import { $, el, text } from "./dom.js";
+import { $, breakable, el, text } from "./dom.js";
 import * as format from "./format.js";
 import { follow } from "./stream.js";
 import * as analysis from "./analysis.js";
@@ -340,8 +340,8 @@ function loadsAhead(cache) {
 
 function cacheNode() {
   const name = el("th", { scope: "row" });
-  const cells = Array.from({ length: 6 }, () => el("td", { class: "n" }));
-  const ahead = el("td", { class: "ahead" });
+  const cells = ["Calls", "Hit", "Memory", "Redis", "Load", "Warmed"].map((label) => el("td", { class: "num", "data-label": label }));
+  const ahead = el("td", { "data-label": "Loads ahead" });
   const node = el("tr", {}, name, ...cells, ahead);
   return { node, show(cache) {
     name.replaceChildren(...breakable(cache.namespace));

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from outrider.cache.agenda import Due
+    from outrider.clock import Clock
 
 # Small enough that several workers share a moment, large enough that messages are few.
 BATCH = 20
@@ -102,7 +103,7 @@ def run(keys: list[tuple[str, str]], deadline_s: float | None = None) -> dict[st
         allowed=ctx.settings.warm.loaders,
         clock=ctx.clock,
         deadline_s=deadline_s,
-        ask=_ask(ctx.settings.run_dir()),
+        ask=_ask(ctx.settings.run_dir(), ctx.clock),
     )
     return asdict(done)
 
@@ -117,16 +118,16 @@ def key(namespace: str, key: str) -> dict[str, Any]:
         allowed=ctx.settings.warm.loaders,
         clock=ctx.clock,
         even_if_fresh=True,
-        ask=_ask(ctx.settings.run_dir()),
+        ask=_ask(ctx.settings.run_dir(), ctx.clock),
     )
     return asdict(done)
 
 
-def _ask(run_dir: Path) -> asking.Ask:
+def _ask(run_dir: Path, clock: Clock) -> asking.Ask:
     """Return how to ask the bots of this host: all at once, through its supervisor."""
 
     def ask(wanted: Sequence[tuple[str, asking.Request]]) -> list[asking.Answer]:
-        now_s = context.current().clock.now()
+        now_s = clock.now()
         requests = [
             {
                 "name": asking.SERVED,

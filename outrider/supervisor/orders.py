@@ -97,6 +97,10 @@ class Orders:
         return list(await asyncio.gather(*map(self._answer, requests)))
 
     async def _answer(self, one: _Request) -> dict[str, Any]:
+        if not self._supervisor.hub.serves(one.instance, one.name):
+            # It could wait for a bot that is down; who asks from outside has something else to do.
+            text = f"{one.instance} does not serve {one.name} now."
+            return {"problem": problems.REFUSED, "text": text}
         try:
             answer = await self._supervisor.hub.desk.request(
                 one.name, one.body,

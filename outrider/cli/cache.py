@@ -34,12 +34,14 @@ def stats(namespace: str | None, as_json: bool) -> None:
     """Show hits by tier, loads, and what warming did, of the last 15 minutes.
 
     \b
-    hit      calls answered from a cache: memory + redis of them; stale: past their time to live
+    hit      calls answered from a cache: from the bot's memory (mem) or from Redis
     load     how long a load takes: what each hit saves
     warmed   hits on values that were loaded ahead: misses that did not happen
-    ahead    loads ahead, of which so many served (useful) and did not (wasted)
-    extra    loads beyond those of caching on demand; never more than the budget allows
+    ahead    loads ahead: useful+wasted ones
+    extra    loads beyond those of caching on demand, beside those; the budget bounds it
     2x       calls that memory would answer with twice the room
+
+    With NAMESPACE also: what waited, was served stale, failed, and its bytes.
 
     \b
     Examples:
@@ -56,9 +58,22 @@ def stats(namespace: str | None, as_json: bool) -> None:
             " @outrider.cached(ttl_s=60): docs/how-to/cache.md"
         )
         return
-    columns = ("namespace", "calls", "hit", "memory", "redis", "stale", "load", "warmed",
-               "ahead", "extra", "2x", "bytes", "")  # fmt: skip
+    columns = (
+        "cache",
+        "calls",
+        "hit",
+        "mem",
+        "redis",
+        "load",
+        "warmed",
+        "ahead",
+        "extra",
+        "2x",
+        "",
+    )
     terminal.console.print(terminal.table("", columns, map(_shown, rows)))
+    for one in rows if namespace else ():
+        click.echo(_more(one))
     if advised := len(_advice(rows)):
         click.echo(f"{advised} could pay more: outrider cache advise")
 
@@ -195,15 +210,26 @@ def _shown(row: dict[str, Any]) -> tuple[str, ...]:
         row["namespace"],
         f"{calls:,.0f}",
         *(_share(recent.get(what, 0.0), calls)
-          for what in ("hits", "hits_memory", "hits_redis", "stale_hits")),
+          for what in ("hits", "hits_memory", "hits_redis")),
         _time(recent.get("load_s")),
         f"{recent.get('warmed_hits', 0):.0f}",
         served,
-        f"{ahead['extra']} of {ahead['demand']}" if ahead else "-",
+        f"{ahead['extra']}/{ahead['demand']}" if ahead else "-",
         "-" if recent.get("doubled_hit_ratio") is None else f"{recent['doubled_hit_ratio']:.0%}",
-        "-" if row["bytes"] is None else f"{row['bytes']:,}",
         "REDIS AWAY" if recent.get("away") else str(ahead.get("off") or ""),
     )  # fmt: skip
+
+
+def _more(row: dict[str, Any]) -> str:
+    def count(what: str) -> str:
+        return f"{(row['recent'] or {}).get(what, 0):.0f}"
+
+    return (
+        f"{count('misses')} missed, {count('waits')} waited for another's load,"
+        f" {count('stale_hits')} were served stale; {count('errors')} loads failed,"
+        f" {count('fallbacks')} calls did not reach Redis;"
+        f" {row['keys']} keys known, about {row['bytes'] or 0:,} bytes in Redis"
+    )
 
 
 def _share(part: float, whole: float) -> str:
@@ -213,7 +239,7 @@ def _share(part: float, whole: float) -> str:
 def _time(seconds: float | None) -> str:
     if seconds is None:
         return "-"
-    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
+    return f"{seconds * 1000:.1f}\N{NO-BREAK SPACE}ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def _ago(now_s: float, at_s: float) -> str:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE_EVERY_S = 60.0  # the list of pairs changes rarely
-TREND_EVERY_S = 8.0
 TREND_CANDLES = 20
 RSI_PERIOD = 14
 EMA_PERIOD = 20
@@ -274,13 +273,14 @@ async def main() -> None:
     me = outrider.Bot("prices")
     await asyncio.to_thread(tables.engine)
     every_s = whereabouts.number("FLEET_PRICES_EVERY_S", 2)
+    trend_s = whereabouts.number("FLEET_TREND_EVERY_S", 8)
     candle_s = max(1, int(whereabouts.number("FLEET_CANDLE_S", 10)))
     watchers: dict[str, Watcher] = {}
     async with me.instrument(httpx.AsyncClient(timeout=10)) as client:
         watching = asyncio.create_task(
             watch(Market(client), watchers, me, every_s=every_s, candle_s=candle_s)
         )
-        trends = asyncio.create_task(follow_trends(watchers, me, every_s=TREND_EVERY_S))
+        trends = asyncio.create_task(follow_trends(watchers, me, every_s=trend_s))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, watching.cancel)
         me.ready()

@@ -62,6 +62,7 @@ def test_stats_tell_hits_by_tier_and_what_warming_did(outrider: Outrider) -> Non
     [line] = [line for line in result.output.splitlines() if line.startswith("prices")]
     assert line.split()[:4] == ["prices", "4,200", "5%", "4%"]
     assert "1 could pay more: outrider cache advise" in result.output
+    assert "4000 missed, 0 waited" in outrider("cache", "stats", "prices").output
     [told] = json.loads(outrider("cache", "stats", "prices", "--json").output)
     assert (told["recent"]["warmed_hits"], told["loads"]) == (50, 2)
     assert told["bytes"] > 0

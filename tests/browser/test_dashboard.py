@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -54,18 +54,16 @@ def test_the_first_screen_answers_how_the_fleet_does(well: Fleet, page: Page) ->
 
 
 def test_caches_show_hits_by_tier_and_what_warming_did(well: Fleet, page: Page) -> None:
-    plan = {"ahead": 7, "useful": 6, "wasted": 1, "extra": 1, "off": ""}
+    plan: Any = {"ahead": 7, "useful": 6, "wasted": 1, "extra": 1, "off": ""}
     well.redis.hset(cache_keys.plan("prices"), mapping=plan)
     for ticks_ago, hits in ((2, 0.0), (1, 40.0), (0, 80.0)):
         well.row(
             ticks_ago=ticks_ago,
             bot__canary__up=1.0,
-            **{
-                "bot__canary__cache__prices__hits_total": hits,
-                "bot__canary__cache__prices__hits_redis_total": hits / 2,
-                "bot__canary__cache__prices__misses_total": hits / 4,
-                "bot__canary__cache__prices__warmed_hits_total": hits / 8,
-            },
+            bot__canary__cache__prices__hits_total=hits,
+            bot__canary__cache__prices__hits_redis_total=hits / 2,
+            bot__canary__cache__prices__misses_total=hits / 4,
+            bot__canary__cache__prices__warmed_hits_total=hits / 8,
         )
     row = page.get_by_role("row").filter(has_text="prices")
     for words in ("100", "80\u00a0%", "40\u00a0%", "10", "6 useful, 1 wasted"):

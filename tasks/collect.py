@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from celery import chain, shared_task, signature
 
+from outrider.cache import report as caches
 from outrider.errors import BadArgument, SupervisorUnavailable
 from outrider.metrics import celery as celery_metrics
 from outrider.metrics import gaps, row
@@ -202,6 +203,7 @@ def _fleet_values(ctx: Context, ages: dict[str, float], tick: int) -> dict[str, 
             others={
                 "slo": lambda: _budgets().advance(tick),
                 "hosts": lambda: row.hosts(ages, silent_after_s=HOST_SILENT_AFTER_S),
+                "warming": lambda: caches.series(ctx.redis, ctx.clock.now()),
                 "celery": lambda: celery_metrics.collect(
                     ctx.redis,
                     names,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from celery import shared_task
 
 from outrider.analysis import sizing
+from outrider.cache import advice, figures
 from outrider.cache import report as caches
 from outrider.database import advising, planning
 from outrider.database import report as database
@@ -112,7 +113,13 @@ def _server(
 
 
 def _cache(ctx: Context) -> dict[str, Any]:
-    return _keep(ctx, "cache", {"caches": caches.effectiveness(ctx.redis, now_s=ctx.clock.now())})
+    now_s = ctx.clock.now()
+    windows = [
+        ctx.store.window(host, now_s - figures.RECENT_S, now_s + 1) for host in ctx.store.hosts()
+    ]
+    rows = caches.full(ctx.redis, windows, now_s=now_s)
+    advised = [asdict(each) for each in advice.of(rows)]
+    return _keep(ctx, "cache", {"caches": rows, "recommendations": advised})
 
 
 def _process(ctx: Context, recent_s: float) -> dict[str, Any]:

@@ -7,15 +7,23 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from celery import shared_task
 
-from outrider.cache import warming
+from outrider import errors
+from outrider.cache import asking, warming
 from outrider.cache.agenda import Agenda
+from outrider.channel import problems
+from outrider.supervisor import control
 from outrider.tasks import context
 from outrider.tasks.base import OutriderTask
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from outrider.cache.agenda import Due
+    from outrider.clock import Clock
 
 # Small enough that several workers share a moment, large enough that messages are few.
 BATCH = 20
@@ -43,6 +51,7 @@ def plan(every_s: float = 10.0) -> dict[str, Any]:
     """
     ctx = context.current()
     warm = ctx.settings.warm
+    can_ask = control.answers(ctx.settings.run_dir())
     planned = warming.plan(
         ctx.redis,
         _agenda(),
@@ -50,14 +59,15 @@ def plan(every_s: float = 10.0) -> dict[str, Any]:
         every_s=every_s,
         budget_of=warm.budget_of,
         allowed=warm.loaders,
+        can_ask=can_ask,
     )
-    for batch in _batches(planned.by_workers):
+    to_ask = planned.by_bots if can_ask else []
+    for batch in _batches(planned.by_workers) + _batches(to_ask):
         in_s = max(0.0, batch[0].at_s - ctx.clock.now())
         run.apply_async(
             kwargs={
                 "keys": [(due.namespace, due.key) for due in batch],
                 "deadline_s": batch[-1].at_s + BATCH_EXPIRES_S,
-                "token": planned.token,
             },
             countdown=in_s,
             expires=in_s + BATCH_EXPIRES_S,
@@ -70,19 +80,21 @@ def plan(every_s: float = 10.0) -> dict[str, Any]:
         )
     return {
         "planned": len(planned.by_workers),
-        "left_to_bots": len(planned.by_bots),
+        "asked_of_bots": len(to_ask),
+        "left_to_bots": len(planned.by_bots) - len(to_ask),
         "keys": [(due.namespace, due.key) for due in planned.by_workers],
     }
 
 
 @shared_task(name="outrider.warm.run", base=OutriderTask, time_limit=300)
-def run(
-    keys: list[tuple[str, str]], deadline_s: float | None = None, token: int | None = None
-) -> dict[str, Any]:
+def run(keys: list[tuple[str, str]], deadline_s: float | None = None) -> dict[str, Any]:
     """Load keys, given as ``[[namespace, key], ...]``, through their loaders.
 
-    Safe to run twice: a key whose value is fresh is left alone, and a newer value is never
-    replaced by an older ``token``'s. What is not begun before ``deadline_s`` is left.
+    Bots whose loaders may not run here are asked over their channel to run them; where that does
+    not reach them, the keys are left in Redis, where they look themselves.
+
+    Safe to run twice: a key whose value is fresh, or being loaded, is left alone. What is not begun
+    before ``deadline_s`` is left.
     """
     ctx = context.current()
     done = warming.run(
@@ -91,7 +103,7 @@ def run(
         allowed=ctx.settings.warm.loaders,
         clock=ctx.clock,
         deadline_s=deadline_s,
-        token=token,
+        ask=_ask(ctx.settings.run_dir(), ctx.clock),
     )
     return asdict(done)
 
@@ -106,8 +118,45 @@ def key(namespace: str, key: str) -> dict[str, Any]:
         allowed=ctx.settings.warm.loaders,
         clock=ctx.clock,
         even_if_fresh=True,
+        ask=_ask(ctx.settings.run_dir(), ctx.clock),
     )
     return asdict(done)
+
+
+def _ask(run_dir: Path, clock: Clock) -> asking.Ask:
+    """Return how to ask the bots of this host: all at once, through its supervisor."""
+
+    def ask(wanted: Sequence[tuple[str, asking.Request]]) -> list[asking.Answer]:
+        now_s = clock.now()
+        requests = [
+            {
+                "name": asking.SERVED,
+                "instance": instance,
+                "body": msgspec.to_builtins(request),
+                "within_s": max(0.1, request.deadline_s - now_s),
+                "idempotent": True,
+            }
+            for instance, request in wanted
+        ]
+        longest_s = max(request["within_s"] for request in requests)
+        try:
+            said = control.ask(run_dir, "request", timeout_s=longest_s + 1, requests=requests)
+        except errors.SupervisorUnavailable:
+            said = [{"problem": problems.REFUSED, "text": ""}] * len(requests)
+        return [_answer(one) for one in said]
+
+    return ask
+
+
+def _answer(said: dict[str, Any]) -> asking.Answer:
+    problem = said.get("problem")
+    if problem is None:
+        return msgspec.convert(said["answer"], asking.Answer)
+    if problem in (problems.REFUSED, problems.LOST):
+        return asking.Answer("nobody")
+    if problem == problems.LATE:
+        return asking.Answer("late")
+    return asking.Answer("failed", error=str(said["text"]))
 
 
 def _batches(due: list[Due]) -> list[list[Due]]:

@@ -1,81 +1,84 @@
-"""Asking a bot to run a loader of its own, because it needs the bot's session.
+"""Asking a bot to load ahead by itself, because its loader needs the bot's session.
 
 A worker knows no bot's sockets: it is given an :data:`Ask`, and the bot answers with
-:func:`serve`. What goes between them is whoever connects them's affair.
+:func:`serve`. What goes between them is whoever connects them's affair. Only names travel: what the
+call's arguments are the bot reads where every process reads them, and the value it writes itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from outrider.cache import loaders
+from outrider.cache import ahead, loaders, warming
 from outrider.clock import SYSTEM
 from outrider.errors import BadArgument
 
 if TYPE_CHECKING:
-    import asyncio
+    import redis
 
+    from outrider.cache.patterns import NamespaceUse
     from outrider.clock import Clock
 
-# (bot instance, loader "namespace=module:qualname@version", msgpack of [args, kwargs], deadline
-# in seconds since 1970) -> the value as the cache keeps it. Raises what the loader raises, and
-# TimeoutError when the deadline has passed.
-Ask = Callable[[str, str, bytes, float], bytes]
+# The name under which bots serve it on their channel, to their supervisor only.
+SERVED = "cache.load"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a bot is asked: the loader's full name, its arguments, and until when it matters."""
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """Which key to load, by which loader, and until when it matters (seconds since 1970)."""
 
+    namespace: str
+    key: str
     loader: str
-    arguments: bytes
+    version: str = ""
     deadline_s: float
+    even_if_fresh: bool = False
 
 
-def name(namespace: str, loader: str, version: str) -> str:
-    """Return a loader's full name.
+class Answer(msgspec.Struct, frozen=True):
+    """What came of it. ``nobody``: that bot can't be reached from here."""
 
-    >>> name("prices", "bots.market:price", "2")
-    'prices=bots.market:price@2'
-    """
-    return f"{namespace}={loader}@{version}"
+    outcome: Literal["warmed", "fresh", "fenced", "late", "failed", "nobody"]
+    load_s: float = 0.0
+    error: str = ""
 
 
-def arguments(args: list[Any], kwargs: dict[str, Any]) -> bytes:
-    """Return a call's arguments as they travel."""
-    return msgspec.msgpack.encode([args, kwargs])
+# (bot instance, request) pairs -> an answer each, in order. Raises nothing.
+Ask = Callable[[Sequence[tuple[str, Request]]], list[Answer]]
 
 
 def serve(
-    request: Request, *, loop: asyncio.AbstractEventLoop | None = None, clock: Clock = SYSTEM
-) -> bytes:
-    """Run a registered loader of this process and return its value as the cache keeps it.
+    client: redis.Redis,
+    uses: Sequence[NamespaceUse],
+    body: object,
+    *,
+    clock: Clock = SYSTEM,
+) -> Answer:
+    """Load what a request asks for by a registered loader of this process.
 
-    Blocks: not to be called in an event loop. An asynchronous loader runs in ``loop``, the bot's.
+    Blocks: not to be called in an event loop. An asynchronous loader runs in the bot's own.
 
     Raises:
-        BadArgument: no such loader is registered here, or the arguments can't be read.
-        TimeoutError: the deadline has passed.
-        Exception: whatever the loader raises.
+        BadArgument: it is no request, or no such loader is registered here.
     """
-    namespace, _, rest = request.loader.partition("=")
-    loader_name, _, version = rest.rpartition("@")
-    if clock.now() >= request.deadline_s:
-        raise TimeoutError(f"{request.loader!r} was asked for too late to matter.")
-    loader = loaders.registered(loader_name, namespace, version=version)
     try:
-        args, kwargs = msgspec.msgpack.decode(
-            request.arguments, type=tuple[list[Any], dict[str, Any]]
-        )
-    except msgspec.MsgspecError as error:
-        raise BadArgument(
-            f"the arguments of {request.loader!r} can't be read ({error}); ask with "
-            "outrider.cache.asking.arguments(args, kwargs)."
-        ) from None
-    value = loader.load(args, kwargs, loop=loop, timeout_s=request.deadline_s - clock.now())
-    now_s = clock.now()
-    return loader.codec().encode(value, expires_s=now_s + loader.ttl_s, warmed_from_s=now_s)
+        request = msgspec.convert(body, Request)
+    except msgspec.ValidationError as error:
+        raise BadArgument(f"{SERVED} takes an outrider.cache.asking.Request: {error}.") from None
+    if clock.now() >= request.deadline_s:
+        return Answer("late")
+    loader = loaders.registered(request.loader, request.namespace, version=request.version)
+    loop = next((use.loop for use in uses if use.namespace == request.namespace), None)
+    try:
+        load_s = warming.load(
+            client, loader, request.key,
+            use=warming.recorded(client, request.namespace, request.key), clock=clock, loop=loop,
+            even_if_fresh=request.even_if_fresh, timeout_s=request.deadline_s - clock.now(),
+        )  # fmt: skip
+    except ahead.Fenced:
+        return Answer("fenced")
+    except Exception as error:  # noqa: BLE001 - a loader is the user's code
+        return Answer("failed", error=f"{type(error).__name__}: {error}"[:500])
+    return Answer("fresh") if load_s is None else Answer("warmed", load_s)

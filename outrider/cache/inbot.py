@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 import redis
 
-from outrider.cache import keys, loaders, warming
+from outrider.cache import ahead, keys, loaders, warming
 from outrider.clock import SYSTEM
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class InBot:
     def _load(self, use: NamespaceUse, key: str) -> bool:
         try:
             return load(self._client, use, key, clock=self._clock)
-        except warming.Fenced:
+        except ahead.Fenced:
             return False
         except redis.RedisError:
             raise
@@ -106,25 +106,15 @@ def load(
     """Load one key by this process's own loader. Return False when its value is fresh.
 
     Raises:
-        BadArgument: it can't be repeated, or is not registered here.
-        Fenced: what is there by now is newer.
+        BadArgument: it is not registered here.
+        Fenced: another process loads it, or it was invalidated meanwhile.
         Exception: whatever the loader raises.
     """
     known = warming.recorded(client, use.namespace, key)
-    seen = cast("bytes | None", client.get(keys.value(use.namespace, key)))
-    now_s = clock.now()
-    if warming.is_fresh(client, use.namespace, key, known, now_s) or known.args is None:
+    if known.args is None:
         return False
-    token = int(client.incr(keys.TOKEN))
     loader = loaders.registered(known.loader, use.namespace, version=use.version)
-    value = loader.load(known.args, known.kwargs, loop=use.loop, timeout_s=known.ttl_s)
-    now_s = clock.now()
-    kept = loader.codec().encode(
-        value, expires_s=now_s + loader.ttl_s, warmed_from_s=max(now_s, known.expires_s)
+    load_s = warming.load(
+        client, loader, key, use=known, clock=clock, loop=use.loop, timeout_s=known.ttl_s
     )
-    warming.keep(
-        client, use.namespace, key, kept,
-        ttl_s=loader.ttl_s, seen=seen, use=known, clock=clock, token=token,
-    )  # fmt: skip
-    use.expires(key, now_s + loader.ttl_s)
-    return True
+    return load_s is not None

@@ -15,11 +15,9 @@
 | ``or:cache:tally:{namespace}:{hour}`` | hash: loads, warmed, warmed_hits of one hour |
 | ``or:cache:log:{namespace}`` | stream: which keys were used when, and planned to be loaded when |
 | ``or:cache:due:{namespace}`` | sorted set: key that a bot has to load itself -> when |
-| ``or:cache:fence:{namespace}`` | hash: key -> token of the newest load ahead of it |
 | ``or:cache:plan:{namespace}`` | hash: what warming has done, and why it does nothing |
 | ``or:cache:planned`` | when warming was planned last, and up to when |
 | ``or:cache:planned:again`` | that a plan out of turn is on its way |
-| ``or:cache:token`` | the newest fencing token of a load ahead |
 
 The generation is empty until a namespace is flushed or its loader has a version; then it is
 ``@{epoch}.{version}``. What an older one left is asked for by nobody, and expires by itself.
@@ -30,7 +28,6 @@ from __future__ import annotations
 NAMESPACES = "or:cache:namespaces"
 PLANNED = "or:cache:planned"
 REPLANNED = "or:cache:planned:again"
-TOKEN = "or:cache:token"  # noqa: S105 - a fencing token, no secret
 HOUR_S = 3600
 VALUES = "or:cache:v:"
 INVALIDATED = "or:cache:i:"
@@ -84,11 +81,6 @@ def log(namespace: str) -> str:
 def due(namespace: str) -> str:
     """Return the key of what a namespace's bots have to load themselves."""
     return f"or:cache:due:{namespace}"
-
-
-def fence(namespace: str) -> str:
-    """Return the key of the newest tokens of a namespace's loads ahead."""
-    return f"or:cache:fence:{namespace}"
 
 
 def plan(namespace: str) -> str:

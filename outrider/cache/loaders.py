@@ -33,6 +33,14 @@ class Loader:
     ttl_s: float
     codec: Callable[[], Codec]
     version: str = ""
+    stale_s: float = 0.0
+    negative_s: float | None = None  # for None; as for any value when not given
+
+    def lives(self, value: Any) -> tuple[float, float]:
+        """Return for how many seconds a value is fresh, and for how many it is kept."""
+        if value is None and self.negative_s is not None:
+            return self.negative_s, self.negative_s
+        return self.ttl_s, self.ttl_s + self.stale_s
 
     def load(
         self,

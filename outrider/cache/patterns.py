@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping
 
+    from outrider.cache.asking import Answer
     from outrider.cache.calls import Call
     from outrider.cache.inbot import InBot
     from outrider.clock import Clock
@@ -189,6 +190,12 @@ class Recorder:
                     self._begin_warming()
                 atexit.register(self.close)
         return use
+
+    def load_ahead(self, body: Any) -> Answer:
+        """Do what a worker asks for, see :func:`outrider.cache.asking.serve`."""
+        from outrider.cache import asking
+
+        return asking.serve(self._client, self._uses, body, clock=self._clock)
 
     def flush(self) -> bool:
         """Write what was noted. Return False, and keep it, when Redis does not answer."""

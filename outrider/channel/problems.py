@@ -28,3 +28,13 @@ def error(problem: str, text: str) -> ChannelError:
     ChannelTimeout('nobody answered')
     """
     return _ERRORS.get(problem, RequestFailed)(text)
+
+
+def word(raised: ChannelError) -> str:
+    """Return the problem that an error stands for.
+
+    >>> word(ChannelTimeout("nobody answered"))
+    'late'
+    """
+    kinds = (word for word, kind in _ERRORS.items() if isinstance(raised, kind))
+    return next(kinds, FAILED)

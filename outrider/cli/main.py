@@ -28,6 +28,7 @@ _COMMANDS = {
     "metrics": ("metrics:metrics", "List, show and export what was measured."),
     "db": ("db:db", "Plan the fleet's database connections, and see who has how many."),
     "validate": ("validate:validate", "Measure the running stack against its targets."),
+    "cache": ("cache:cache", "See whether caches pay, and what would make them pay more."),
     "warm": ("warm:warm", "Fill a cache from its hottest keys, as after a restart."),
     "config": ("config:config", "Show and check the settings."),
     "doctor": ("doctor:doctor", "Find what is wrong with this installation."),

@@ -64,9 +64,13 @@ def _fill(
     from outrider.cache import usage
 
     ends_s = time.monotonic() + within_s
-    loader = usage.read(client, namespace)[keys[0]].loader
-    by_workers = loader.partition(":")[0] in settings.warm.loaders
-    waiter = _Workers(namespace, keys, within_s) if by_workers else _Bots(client, namespace, keys)
+    use = usage.read(client, namespace)[keys[0]]
+    by_workers = use.loader.partition(":")[0] in settings.warm.loaders
+    waiter = (
+        _Workers(namespace, keys, within_s)
+        if by_workers
+        else _Bots(client, namespace, keys, use.version)
+    )
     with click.progressbar(length=len(keys), label=f"{namespace}") as bar:
         done = 0
         while done < len(keys) and time.monotonic() < ends_s:
@@ -125,14 +129,15 @@ class _Bots:
 
     failed: list[dict[str, str]] = []  # noqa: RUF012 - bots log what fails
 
-    def __init__(self, client: redis.Redis, namespace: str, keys: list[str]) -> None:
+    def __init__(self, client: redis.Redis, namespace: str, keys: list[str], version: str) -> None:
+        self._version = version
         self._client, self._namespace, self._keys = client, namespace, keys
 
     def done(self) -> int:
         from outrider.cache import keys as names
         from outrider.cache import warming
 
-        found = warming.present(self._client, self._namespace, self._keys)
+        found = warming.present(self._client, self._namespace, self._keys, version=self._version)
         missing = [key for key, there in zip(self._keys, found, strict=True) if not there]
         if missing:  # also again: a plan may have put them off
             due = names.due(self._namespace)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 MOST_NAMESPACES = 100
 _TOTAL = re.compile(
-    r"bot\.[^.]+\.cache\.(?P<namespace>.+)\.(?P<what>hits|misses|waits|loads|errors|fallbacks)_total"
+    r"bot\.[^.]+\.cache\.(?P<namespace>.+)\.(?P<what>hits|hits_memory|hits_redis|warmed_hits|stale_hits"
+    r"|misses|waits|loads|errors|fallbacks)_total"
 )
 _CALLS = ("hits", "misses", "waits")
 

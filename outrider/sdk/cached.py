@@ -344,6 +344,9 @@ class _Cached:
             self.namespace,
             options["ttl_s"],
             self._codec,
+            version=version,
+            stale_s=options["stale_s"],
+            negative_s=options.get("negative_s"),
         )
         loaders.register(self.loader)
         _ALL.add(self)
@@ -404,6 +407,7 @@ class _Cached:
             if self._reports_to is None:
                 self._reports_to = current
                 current.add_source(self._gauges)
+                _serve_loads_ahead(current)
 
     def _gauges(self) -> dict[str, float]:
         numbers = self.stats()
@@ -461,9 +465,28 @@ class _Cached:
             "remote": process.tier,
             "threads": process.threads,
             "use": process.recorder.namespace(
-                self.namespace, loader=self.loader.name, ttl_s=self._options["ttl_s"]
+                self.namespace,
+                loader=self.loader.name,
+                ttl_s=self._options["ttl_s"],
+                version=self._version,
             ),
         }
+
+
+def _serve_loads_ahead(bot: Bot) -> None:
+    """Let workers ask this bot, through its supervisor, to load by itself."""
+    url = os.environ.get("OUTRIDER_REDIS_URL")
+    if not url or not os.environ.get("OUTRIDER_CHANNEL"):
+        return
+    import msgspec
+
+    from outrider.cache import asking, shared
+    from outrider.channel.envelopes import SUPERVISOR
+
+    def load(body: Any, _sender: str) -> Any:
+        return msgspec.to_builtins(shared.of(url).recorder.load_ahead(body))
+
+    bot.channel.serve(asking.SERVED, load, only=SUPERVISOR)
 
 
 # What goes up and down; the rest of the statistics only grows.

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from outrider import units
-from outrider.errors import BadArgument, OutriderError, UnknownBot
+from outrider.channel import problems
+from outrider.channel.envelopes import Name, Within  # noqa: TC001 - msgspec reads them
+from outrider.errors import BadArgument, ChannelError, OutriderError, UnknownBot
 from outrider.supervisor import audit, crashes, logs
 from outrider.supervisor.discovery import Observed
 
@@ -22,6 +24,16 @@ _MOST_INSTANCES = 1000
 # Less than any Python needs: a limit below it would restart a bot for ever.
 _LEAST_LIMIT_BYTES = 1 << 20
 _ACTIONS = ("start", "stop", "restart", "scale", "limit")
+
+
+class _Request(msgspec.Struct, kw_only=True):
+    """A question to one instance of a bot, see ``outrider.channel.envelopes``."""
+
+    name: Name
+    instance: Name
+    body: Any = None
+    within_s: Within = 5.0
+    idempotent: bool = False
 
 
 class Orders:
@@ -38,11 +50,13 @@ class Orders:
             return self._supervisor.snapshot(str(order.get("since") or ""))
         if what == "diagnose":
             return [self._diagnose(process) for process in self._named(bot)]
+        if what == "request":
+            return await self._request(order.get("requests"))
         if what not in _ACTIONS:
             self._named(bot)
             raise BadArgument(
                 f"unknown order {what!r}; known: start, stop, restart, scale, limit, diagnose, "
-                "snapshot."
+                "snapshot, request."
             )
         who, why = str(order.get("who") or "somebody"), str(order.get("why") or "")
         try:
@@ -73,6 +87,28 @@ class Orders:
             self._supervisor.told(
                 bot or "-", f"{what} refused", result, who=who, why=why, result=result
             )
+
+    async def _request(self, wanted: Any) -> list[dict[str, Any]]:
+        """Ask bots over the channel, all at once. Return an answer, or a problem, for each."""
+        try:
+            requests = msgspec.convert(wanted, list[_Request])
+        except msgspec.ValidationError as error:
+            raise BadArgument(f"requests can't be read: {error}.") from None
+        return list(await asyncio.gather(*map(self._answer, requests)))
+
+    async def _answer(self, one: _Request) -> dict[str, Any]:
+        if not self._supervisor.hub.serves(one.instance, one.name):
+            # It could wait for a bot that is down; who asks from outside has something else to do.
+            text = f"{one.instance} does not serve {one.name} now."
+            return {"problem": problems.REFUSED, "text": text}
+        try:
+            answer = await self._supervisor.hub.desk.request(
+                one.name, one.body,
+                instance=one.instance, within_s=one.within_s, idempotent=one.idempotent,
+            )  # fmt: skip
+        except ChannelError as error:
+            return {"problem": problems.word(error), "text": str(error)}
+        return {"answer": answer}
 
     async def _act(self, what: str, bot: str, order: dict[str, Any], who: str, why: str) -> Any:
         if what == "scale":

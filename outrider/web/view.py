@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from outrider.clock import tick_at, tick_start
 from outrider.store import keys
-from outrider.web import recent, records, verdict, work
+from outrider.web import caches, recent, records, verdict, work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -119,6 +119,9 @@ def snapshot(store: SeriesStore, redis_client: redis.Redis, now_s: float) -> dic
         "alerts": alerts,
         "events": _events(kept),
         "resources": _resources(fleet, moment),
+        "caches": caches.of(
+            redis_client, (rows for rows in seen.values() if moment.fresh(rows.at_s))
+        ),
         "damaged": kept.damaged,
     }
 
@@ -138,6 +141,7 @@ def nothing(now_s: float, interval_s: float) -> dict[str, Any]:
         "alerts": [],
         "events": [],
         "resources": {"at_s": None, "fresh": False, "redis": None, "queues": [], "database": []},
+        "caches": [],
         "damaged": 0,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 from outrider.analysis import report
 from outrider.analysis.state import HostState
+from outrider.cache import keys as cache_keys
 from outrider.samples import Window
 from outrider.store import keys
 from tests.browser.conftest import Fleet
@@ -50,6 +51,25 @@ def test_the_first_screen_answers_how_the_fleet_does(well: Fleet, page: Page) ->
     for words in ("ready", "alpha", "2 h 1 m", "64 MiB", "3"):
         expect(row).to_contain_text(words.replace(" ", "\u00a0") if "M" in words else words)
     expect(page.locator(".host")).to_contain_text("25\u00a0%")
+
+
+def test_caches_show_hits_by_tier_and_what_warming_did(well: Fleet, page: Page) -> None:
+    plan: Any = {"ahead": 7, "useful": 6, "wasted": 1, "extra": 1, "off": ""}
+    well.redis.hset(cache_keys.plan("prices"), mapping=plan)
+    for ticks_ago, hits in ((2, 0.0), (1, 40.0), (0, 80.0)):
+        well.row(
+            ticks_ago=ticks_ago,
+            bot__canary__up=1.0,
+            bot__canary__cache__prices__hits_total=hits,
+            bot__canary__cache__prices__hits_redis_total=hits / 2,
+            bot__canary__cache__prices__misses_total=hits / 4,
+            bot__canary__cache__prices__warmed_hits_total=hits / 8,
+        )
+    row = page.get_by_role("row").filter(has_text="prices")
+    for words in ("100", "80\u00a0%", "40\u00a0%", "10", "6 useful, 1 wasted"):
+        expect(row).to_contain_text(words)
+    page.set_viewport_size({"width": 400, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
 def test_what_is_odd_is_drawn_and_its_names_are_only_text(fleet: Fleet, page: Page) -> None:

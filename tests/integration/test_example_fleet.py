@@ -50,7 +50,8 @@ class Running:
         self.data_dir.mkdir()
         self.bots: dict[str, subprocess.Popen[bytes]] = {}
         self.frames: dict[str, frame.Frame] = {}
-        self._redis_url = redis_url
+        self.redis_url = redis_url
+        self._beside: list[subprocess.Popen[bytes]] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(folder / "t.sock"))
         self._socket.settimeout(0.2)
@@ -75,7 +76,7 @@ class Running:
                 | {
                     "OUTRIDER_BOT": name,
                     "OUTRIDER_TELEMETRY": self._socket.getsockname(),
-                    "OUTRIDER_REDIS_URL": self._redis_url,
+                    "OUTRIDER_REDIS_URL": self.redis_url,
                     "OUTRIDER_DATA_DIR": str(self.data_dir),
                     "OUTRIDER_HOST": "testhost",
                 }
@@ -83,6 +84,17 @@ class Running:
                 | {"FLEET_DAY_S": str(time.time() * 1.2)}  # at 20:00 of a very long day: busy
                 | env,
             )
+
+    def run(self, *command: str) -> subprocess.Popen[bytes]:
+        """Run something beside the bots that sees what they see, until the end of the test."""
+        env = os.environ | {
+            "OUTRIDER_REDIS_URL": self.redis_url,
+            "OUTRIDER_DATA_DIR": str(self.data_dir),
+        }
+        with (self.data_dir / "beside.log").open("ab") as log:
+            beside = subprocess.Popen(command, cwd=FLEET, env=env, stdout=log, stderr=log)
+        self._beside.append(beside)
+        return beside
 
     def until(self, condition: Callable[[], object], wanted: str) -> None:
         """Read frames until the condition holds; tell what the bots said when it never does."""
@@ -131,9 +143,9 @@ class Running:
             return 0
 
     def close(self) -> None:
-        for bot in self.bots.values():
-            bot.kill()
-            bot.wait()
+        for process in (*self.bots.values(), *self._beside):
+            process.kill()
+            process.wait()
         self._socket.close()
 
     def _listen(self) -> None:
@@ -209,6 +221,37 @@ def test_every_bot_works_and_stops_when_told_to(fleet: Running) -> None:
     # The Bot API goes last, as `needs` has it: nobody loses what they talk to.
     assert {fleet.stop(name) for name in reversed([*fleet.bots])} == {0}
     assert "Traceback" not in fleet.logs()
+
+
+WORKER = """
+import sys, time
+from outrider.cache import agenda, warming
+from outrider.clock import SYSTEM
+from outrider.store import connection
+
+books, planned, due = agenda.Agenda(), 0.0, []
+allowed = ("mybots.loaders",)
+with connection.connect(sys.argv[1]) as client:
+    while True:
+        if time.time() >= planned + 1:
+            planned = time.time()
+            due += warming.plan(
+                client, books, now_s=planned, every_s=1, budget_of=lambda _: 0.5, allowed=allowed,
+            ).by_workers
+        now = [one[:2] for one in due if one.at_s <= time.time()]
+        due = [one for one in due if one[:2] not in now]
+        warming.run(client, now, allowed=allowed, clock=SYSTEM)
+        time.sleep(0.05)
+"""
+
+
+def test_what_a_bot_looks_at_regularly_is_loaded_before_it_looks(fleet: Running) -> None:
+    start_telegram(fleet)
+    worker = fleet.run(sys.executable, "-c", WORKER, fleet.redis_url)
+    fleet.start("prices", FLEET_CANDLE_S="1", FLEET_TREND_EVERY_S="6")
+    fleet.until(lambda: fleet.gauge("prices", "cache.closes.misses_total") >= 8, "looking")
+    fleet.until(lambda: fleet.gauge("prices", "cache.closes.warmed_hits_total") >= 4, "warmed")
+    assert worker.poll() is None, fleet.logs()
 
 
 def test_bots_find_a_bot_api_that_moved(fleet: Running) -> None:

@@ -23,9 +23,11 @@ import outrider
 from mybots import loaders, retry, tables, whereabouts
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 PAGE_EVERY_S = 60.0  # the list of pairs changes rarely
+TREND_CANDLES = 20
 RSI_PERIOD = 14
 EMA_PERIOD = 20
 CANDLES_A_FILE = 20
@@ -216,9 +218,33 @@ class Market:
         return prices
 
 
-async def watch(market: Market, me: outrider.Bot, *, every_s: float, candle_s: int) -> None:
+async def follow_trends(pairs: Collection[str], me: outrider.Bot, *, every_s: float) -> None:
+    """Compare every pair with its mean of late, at regular times: what warming is best at.
+
+    The closing prices live shorter than the pause, so each look would load them; once the rhythm is
+    known they are loaded just before it.
+    """
+    due_s = time.monotonic()
+    while True:
+        for symbol in list(pairs):
+            with contextlib.suppress(sa.exc.SQLAlchemyError), me.timed("trend"):
+                closes = await asyncio.to_thread(loaders.recent_closes, symbol, TREND_CANDLES)
+                if closes:
+                    mean = sum(closes) / len(closes)
+                    me.gauge(f"trend.{symbol}", round(closes[-1] / mean - 1, 5))
+        due_s = max(due_s + every_s, time.monotonic())
+        await asyncio.sleep(due_s - time.monotonic())
+
+
+async def watch(
+    market: Market,
+    watchers: dict[str, Watcher],
+    me: outrider.Bot,
+    *,
+    every_s: float,
+    candle_s: int,
+) -> None:
     """Look at the market every ``every_s`` seconds, for ever; backs off while it is away."""
-    watchers: dict[str, Watcher] = {}
     pauses = retry.pauses()
     while True:
         started_s = time.monotonic()
@@ -247,16 +273,20 @@ async def main() -> None:
     me = outrider.Bot("prices")
     await asyncio.to_thread(tables.engine)
     every_s = whereabouts.number("FLEET_PRICES_EVERY_S", 2)
+    trend_s = whereabouts.number("FLEET_TREND_EVERY_S", 8)
     candle_s = max(1, int(whereabouts.number("FLEET_CANDLE_S", 10)))
+    watchers: dict[str, Watcher] = {}
     async with me.instrument(httpx.AsyncClient(timeout=10)) as client:
         watching = asyncio.create_task(
-            watch(Market(client), me, every_s=every_s, candle_s=candle_s)
+            watch(Market(client), watchers, me, every_s=every_s, candle_s=candle_s)
         )
+        trends = asyncio.create_task(follow_trends(watchers, me, every_s=trend_s))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, watching.cancel)
         me.ready()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
+        trends.cancel()
 
 
 if __name__ == "__main__":

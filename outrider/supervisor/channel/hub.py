@@ -132,6 +132,10 @@ class Hub:
             peer.close("the supervisor stops")
         self.desk.close()
 
+    def serves(self, instance: str, name: str) -> bool:
+        """Tell whether a process of an instance is connected and serves a function now."""
+        return any(peer.instance == instance and name in peer.offers for peer in self._peers)
+
     def snapshot(self) -> dict[str, Any]:
         """Return what is known, as plain data: totals since the start, and the state now."""
         written = Counter(self._gone)

@@ -2,7 +2,7 @@
 // goes in as text; no markup is ever built from it.
 
 import * as charts from "./charts.js";
-import { $, el, text } from "./dom.js";
+import { $, breakable, el, text } from "./dom.js";
 import * as format from "./format.js";
 import { follow } from "./stream.js";
 import * as analysis from "./analysis.js";
@@ -326,6 +326,39 @@ function showBots() {
   keyed($("bots"), sorted(bots), (bot) => `${bot.host}/${bot.name}`, botNode);
 }
 
+// -- caches
+
+const share = (part, whole) => (whole ? format.percent(part / whole) : "");
+
+function loadsAhead(cache) {
+  if (cache.away) return "Redis is away: memory alone";
+  const { ahead } = cache;
+  if (!ahead) return "";
+  if (ahead.off) return `none: ${ahead.off}`;
+  return ahead.ahead ? `${format.count(ahead.useful)} useful, ${format.count(ahead.wasted)} wasted` : "none yet";
+}
+
+function cacheNode() {
+  const name = el("th", { scope: "row" });
+  const cells = ["Calls", "Hit", "Memory", "Redis", "Load", "Warmed"].map((label) => el("td", { class: "num", "data-label": label }));
+  const ahead = el("td", { "data-label": "Loads ahead" });
+  const node = el("tr", {}, name, ...cells, ahead);
+  return { node, show(cache) {
+    name.replaceChildren(...breakable(cache.namespace));
+    [
+      format.count(cache.calls), share(cache.hits, cache.calls), share(cache.hits_memory, cache.calls), share(cache.hits_redis, cache.calls),
+      cache.load_s == null ? "" : format.duration(cache.load_s), format.count(cache.warmed_hits),
+    ].forEach((words, place) => text(cells[place], words));
+    text(ahead, loadsAhead(cache));
+  } };
+}
+
+function showCaches() {
+  const { caches } = frame;
+  $("caches-section").hidden = !caches.length;
+  keyed($("caches"), caches, (cache) => cache.namespace, cacheNode);
+}
+
 // -- shared resources and events
 
 function factNode() {
@@ -391,6 +424,7 @@ function show(next) {
   $("hosts-empty").hidden = frame.hosts.length > 0;
   keyed($("hosts"), frame.hosts, (host) => host.key, hostNode);
   showBots();
+  showCaches();
   showShared();
   analysis.refresh(frame.hosts);
   $("events-empty").hidden = frame.events.length > 0;

@@ -5,11 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
-from outrider.cache import asking, keys, loaders, report, usage, warming
+from outrider.cache import ahead, asking, keys, loaders, report, usage, warming
 from outrider.cache.agenda import Agenda
 from outrider.cache.calls import canonical
 from outrider.cache.codec import Codec
@@ -21,7 +24,7 @@ from outrider.cache.usage import Tally, Use
 from outrider.errors import BadArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import redis
@@ -66,7 +69,7 @@ with connection.connect(sys.argv[1]) as client:
     for due in planned.by_workers:
         Clock.at_s = due.at_s
         done = warming.run(
-            client, [due[:2]], allowed=allowed, clock=Clock(), token=planned.token
+            client, [due[:2]], allowed=allowed, clock=Clock()
         )
     print(json.dumps([planned.by_workers, done and done.warmed, done and done.failed]))
 """
@@ -132,7 +135,7 @@ def test_another_process_reloads_what_has_expired_just_before_it_is_asked_for(
 
     # The bot, 30.3 s later: the old value is gone, and nothing has to be loaded.
     clock.advance(30.3)
-    tier = RedisTier(valkey_url)
+    tier = RedisTier(valkey_url, timeout_s=20.0)  # a busy machine is no outage here
     cache = TieredCache(
         "prices", ttl_s=60, codec=Codec("f", dict), remote=tier, use=use, clock=clock
     )
@@ -155,7 +158,7 @@ def test_a_hit_before_the_old_value_would_have_expired_owes_nothing_to_warming(
     key = polled(use, "BTC", depth=5)
     recorder.flush()
     warming.run(client, [("prices", key)], allowed=(bots,), clock=clock)
-    tier = RedisTier(valkey_url)
+    tier = RedisTier(valkey_url, timeout_s=20.0)  # a busy machine is no outage here
     cache = TieredCache(
         "prices", ttl_s=60, codec=Codec("f", dict), remote=tier, use=use, clock=clock
     )
@@ -253,49 +256,127 @@ def test_a_batch_that_comes_too_late_is_left(
     assert (done.late, done.warmed) == (1, 0)
 
 
-def test_a_stale_task_does_not_overwrite_newer_data(
+def test_a_key_that_is_being_loaded_is_left_to_who_does(
     recorder: Recorder, client: redis.Redis, bots: str, clock: Any
 ) -> None:
     key = polled(recorder.namespace("prices", loader=f"{bots}:price", ttl_s=60), "BTC", depth=1)
     recorder.flush()
-    name = keys.value("prices", key)
+    inner: list[warming.Warmed] = []
 
-    def outcome(token: int) -> tuple[int, int]:
-        done = warming.run(
-            client, [("prices", key)], allowed=(bots,), clock=clock, even_if_fresh=True, token=token
+    def make() -> tuple[bytes, float]:
+        inner.append(
+            warming.run(client, [("prices", key)], allowed=(bots,), clock=clock, even_if_fresh=True)
         )
-        return done.warmed, done.fenced
+        return b"newest", 60.0
 
-    assert outcome(7) == (1, 0)
-    newest = client.get(name)
-    assert outcome(6) == (0, 1)  # planned earlier, came later
-    assert client.get(name) == newest
-    assert outcome(8) == (1, 0)
+    assert ahead.load(client, "prices", key, fresh_s=30, make=make)
+    assert (inner[0].warmed, inner[0].fenced) == (0, 1)
+    assert client.get(keys.value("prices", key)) == b"newest"
 
 
-@pytest.mark.parametrize(("seen", "there"), [(b"old", b"newer"), (b"old", None)])
-def test_what_changed_while_it_was_loaded_is_not_overwritten(
-    seen: bytes, there: bytes | None, client: redis.Redis, clock: Any
+@pytest.mark.parametrize("how", ["invalidate", "invalidate_tag", "invalidate_namespace"])
+@pytest.mark.parametrize("version", ["", "2"])
+def test_an_invalidation_during_a_load_ahead_wins(
+    how: str, version: str, client: redis.Redis, valkey_url: str
 ) -> None:
-    """A bot wrote a newer value, or invalidated it."""
-    if there is not None:
-        client.set(keys.value("prices", "k"), there)
-    with pytest.raises(warming.Fenced):
-        warming.keep(
-            client, "prices", "k", b"loaded", ttl_s=60, seen=seen,
-            use=Use(ttl_s=60, expires_s=NOW_S + 20), clock=clock, token=1,
-        )  # fmt: skip
-    assert client.get(keys.value("prices", "k")) == there
+    tier = RedisTier(valkey_url, timeout_s=20.0)  # a busy machine is no outage here
+    cache = TieredCache(
+        "prices", ttl_s=60, codec=Codec("f"), remote=tier, loader_version=version, tags=("all",)
+    )
+    key = canonical_key("k").key
+    cache.set(key, "old")
+    names = {"invalidate": (key,), "invalidate_tag": ("all",), "invalidate_namespace": ()}[how]
+
+    def make() -> tuple[bytes, float]:
+        getattr(cache, how)(*names)
+        return Codec("f").encode("older than the invalidation", expires_s=2e9), 60.0
+
+    with pytest.raises(ahead.Fenced):
+        ahead.load(client, "prices", key, version=version, fresh_s=ahead.NEVER_FRESH_S, make=make)
+    assert cache.get(key) is None
+    assert cache.load(canonical_key("k"), lambda: "new") == "new"
+    tier.close()
 
 
-def test_a_value_that_expired_while_it_was_loaded_is_replaced(
+def test_whoever_misses_a_key_waits_for_its_load_ahead(
+    client: redis.Redis, valkey_url: str
+) -> None:
+    tier = RedisTier(valkey_url, timeout_s=20.0)
+    cache = TieredCache("prices", ttl_s=60, codec=Codec("f"), remote=tier)
+    cache.get("k")  # connected
+    found: list[Any] = []
+    asked = threading.Thread(
+        target=lambda: found.append(cache.load(canonical_key("k"), pytest.fail))
+    )
+
+    def make() -> tuple[bytes, float]:
+        asked.start()
+        while not cache.statistics.waits and asked.is_alive():
+            time.sleep(0.001)
+        return Codec("f").encode("ahead", expires_s=2e9), 60.0
+
+    assert ahead.load(client, "prices", canonical_key("k").key, fresh_s=30, make=make)
+    asked.join(20)
+    assert found == ["ahead"]
+    assert cache.statistics.loads == 0
+    tier.close()
+
+
+def test_a_load_ahead_that_fails_lets_others_load_at_once(client: redis.Redis) -> None:
+    def fail() -> tuple[bytes, float]:
+        raise LookupError("no such symbol")
+
+    with pytest.raises(LookupError):
+        ahead.load(client, "prices", "k", fresh_s=30, make=fail)
+    assert not client.exists(keys.lease("prices", "k"))
+
+
+@pytest.mark.parametrize("version", ["", "2"])
+def test_a_warmed_value_is_served_after_a_flush_and_under_its_version(
+    version: str, recorder: Recorder, client: redis.Redis, valkey_url: str, clock: Any
+) -> None:
+    tier = RedisTier(valkey_url, timeout_s=20.0)  # a busy machine is no outage here
+    loader = Loader(
+        "a:f", lambda key: f"warmed {key}", "flushed", 60.0,
+        lambda: Codec("f", loader_version=version), version=version,
+    )  # fmt: skip
+    use = recorder.namespace("flushed", loader="a:f", ttl_s=60, version=version)
+    cache = TieredCache(
+        "flushed", ttl_s=60, codec=loader.codec(), remote=tier, use=use, clock=clock,
+        loader_version=version,
+    )  # fmt: skip
+    cache.load(canonical_key("k"), lambda: "first")
+    cache.invalidate_namespace()
+    recorder.flush()
+    use_of_key = warming.recorded(client, "flushed", canonical_key("k").key)
+    name = canonical_key("k").key
+    assert warming.present(client, "flushed", [name], version=version) == [False]
+    assert warming.load(client, loader, name, use=use_of_key, clock=clock) is not None
+    assert warming.present(client, "flushed", [name], version=version) == [True]
+    assert warming.load(client, loader, name, use=use_of_key, clock=clock) is None  # fresh
+    assert cache.load(canonical_key("k"), pytest.fail) == "warmed k"
+    tier.close()
+
+
+def test_that_nothing_was_there_lives_as_shortly_as_when_it_was_asked_for(
     client: redis.Redis, clock: Any
 ) -> None:
-    warming.keep(
-        client, "prices", "k", b"loaded", ttl_s=60, seen=b"old",
-        use=Use(ttl_s=60, expires_s=NOW_S - 1), clock=clock, token=1,
-    )  # fmt: skip
-    assert client.get(keys.value("prices", "k")) == b"loaded"
+    loader = Loader("a:f", lambda: None, "absent", 60.0, lambda: Codec("f"), negative_s=2.0)
+    warming.load(client, loader, "[]", use=Use(loader="a:f", args=[], ttl_s=60), clock=clock)
+    assert 0 < int(client.pttl(keys.value("absent", "[]"))) <= 2000
+
+
+def test_what_may_be_served_stale_is_kept_for_that_long(client: redis.Redis, clock: Any) -> None:
+    loader = Loader("a:f", lambda: 1, "stale", 60.0, lambda: Codec("f"), stale_s=300.0)
+    use = Use(loader="a:f", args=[], ttl_s=60)
+    warming.load(client, loader, "[]", use=use, clock=clock)
+    assert 300_000 < int(client.pttl(keys.value("stale", "[]"))) <= 360_000
+    client.pexpire(keys.value("stale", "[]"), 325_000)  # 25 s of 60 are left
+    assert warming.load(client, loader, "[]", use=use, clock=clock) is not None
+
+
+def canonical_key(*args: Any) -> Any:
+    return canonical(args, {})
 
 
 def test_a_loader_of_another_version_is_refused(
@@ -317,10 +398,12 @@ def test_a_bot_is_asked_for_what_workers_may_not_load(
     recorder.flush()
     asked: list[str] = []
 
-    def ask(bot: str, loader: str, arguments: bytes, deadline_s: float) -> bytes:
-        asked.append(bot)
-        request = asking.Request(loader, arguments, deadline_s)
-        return asking.serve(request, clock=clock)
+    def ask(wanted: Sequence[tuple[str, asking.Request]]) -> list[asking.Answer]:
+        asked.extend(bot for bot, _ in wanted)
+        return [
+            asking.serve(client, [], msgspec.to_builtins(request), clock=clock)
+            for _, request in wanted
+        ]
 
     done = warming.run(client, [("prices", key)], allowed=(), clock=clock, ask=ask)
     assert (done.warmed, done.failed, asked) == (1, [], ["canary-2"])
@@ -329,19 +412,35 @@ def test_a_bot_is_asked_for_what_workers_may_not_load(
     assert Codec("f", dict).decode(kept).value["depth"] == 3
 
 
-def test_a_bot_refuses_what_it_does_not_know_or_is_asked_too_late(bots: str, clock: Any) -> None:
+def test_what_is_asked_of_a_bot_that_cannot_be_reached_is_left_for_it(
+    recorder: Recorder, client: redis.Redis, clock: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("OUTRIDER_BOT", "canary-2")
+    key = polled(recorder.namespace("prices", loader="bots:price", ttl_s=60), "BTC")
+    recorder.flush()
+    done = warming.run(
+        client, [("prices", key)], allowed=(), clock=clock,
+        ask=lambda wanted: [asking.Answer("nobody") for _ in wanted],
+    )  # fmt: skip
+    assert (done.left, done.warmed, done.failed) == (1, 0, [])
+    assert client.zscore(keys.due("prices"), key) == NOW_S
+
+
+def test_a_bot_refuses_what_it_does_not_know_or_is_asked_too_late(
+    client: redis.Redis, bots: str, clock: Any
+) -> None:
     importlib.import_module(bots)
-    fine = asking.arguments(["BTC"], {})
-    known = asking.name("prices", f"{bots}:price", "")
-    for loader, arguments, error in (
-        (asking.name("prices", "os:system", ""), fine, BadArgument),
-        (asking.name("prices", f"{bots}:price", "9"), fine, BadArgument),
-        (known, b"\xc1", BadArgument),
-    ):
-        with pytest.raises(error):
-            asking.serve(asking.Request(loader, arguments, NOW_S + 9), clock=clock)
-    with pytest.raises(TimeoutError):
-        asking.serve(asking.Request(known, fine, NOW_S), clock=clock)
+    fine = {
+        "namespace": "prices", "key": "k", "loader": f"{bots}:price", "deadline_s": NOW_S + 9,
+    }  # fmt: skip
+    for wrong in ({"loader": "os:system"}, {"version": "9"}, {"key": 1}, {"deadline_s": None}):
+        with pytest.raises(BadArgument):
+            asking.serve(client, [], fine | wrong, clock=clock)
+    late = asking.serve(client, [], fine | {"deadline_s": NOW_S}, clock=clock)
+    assert late == asking.Answer("late")
+    unknown = asking.serve(client, [], fine, clock=clock)
+    assert unknown.outcome == "failed"
+    assert "no use of 'k' is recorded" in unknown.error
 
 
 def test_a_batch_that_is_delivered_twice_loads_once(
@@ -420,7 +519,7 @@ def test_the_report_tells_how_each_cache_is_used(recorder: Recorder, client: red
     alone, polls = report.effectiveness(client, now_s=NOW_S)
     assert polls == {
         "namespace": "prices", "keys": 2, "uses": 32, "repeatable": 2, "loader": "bots:price",
-        "ttl_s": 60.0, "gap_s": 90.0, "expected_reuse": pytest.approx(60 / 90), "loads": 20,
-        "warmed": 0, "warmed_hits": 0, "ahead": None,
+        "version": "", "ttl_s": 60.0, "gap_s": 90.0, "expected_reuse": pytest.approx(60 / 90),
+        "loads": 20, "warmed": 0, "warmed_hits": 0, "ahead": None,
     }  # fmt: skip
     assert (alone["namespace"], alone["loader"], alone["expected_reuse"]) == ("alone", None, None)

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from outrider.cache import keys, warming
+from outrider.cache.codec import Codec
+from outrider.clock import SYSTEM
 from outrider.errors import ChannelLost
+from outrider.store import connection
+from outrider.tasks import warm
 
 if TYPE_CHECKING:
     from tests.unit.supervisor.fleets import Fleet, Run
@@ -114,5 +119,80 @@ def test_the_snapshot_and_the_events_tell_of_the_channel(run: Run) -> None:
 
         assert snapshot["faults"] == 1
         assert "a frame of 1,195,725,856 bytes" in snapshot["closed"][0]["reason"]
+
+    run(test)
+
+
+CACHING = """
+import asyncio, os, outrider
+
+@outrider.cached(ttl_s=60, namespace="sessions")
+async def session(name: str) -> dict:
+    return {"name": name, "loop": id(asyncio.get_running_loop()), "pid": os.getpid()}
+
+async def main():
+    bot = outrider.Bot()
+    await session("alice")
+    bot.channel.publish("up", os.getpid())
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+def test_workers_ask_a_bot_through_its_supervisor_to_load_ahead(run: Run, valkey_url: str) -> None:
+    name = '["alice"]'
+
+    async def test(fleet: Fleet) -> None:
+        env = {
+            "OUTRIDER_BOT": "market",
+            "OUTRIDER_CHANNEL": str(fleet.supervisor.channel_path),
+            "OUTRIDER_REDIS_URL": valkey_url,
+        }
+        argv = (sys.executable, "-c", textwrap.dedent(CACHING))
+        heard = await up(fleet, fleet.spec("market", argv, env=env))
+        with connection.connect(valkey_url) as client:
+            await fleet.until(lambda: client.hexists(keys.usage("sessions"), name))
+            client.delete(keys.value("sessions", name))
+
+            def load(*, even_if_fresh: bool = False) -> warming.Warmed:
+                return warming.run(
+                    client, [("sessions", name)], allowed=(), clock=SYSTEM,
+                    even_if_fresh=even_if_fresh, ask=warm._ask(fleet.supervisor.run_dir, SYSTEM),
+                )  # fmt: skip
+
+            done = await asyncio.to_thread(load)
+            assert (done.warmed, done.failed) == (1, [])
+            kept = client.get(keys.value("sessions", name))
+            assert isinstance(kept, bytes)
+            value = Codec("session", dict).decode(kept).value
+            assert (value["name"], value["pid"]) == ("alice", heard["market"])
+            again = await asyncio.to_thread(load)
+            assert (again.warmed, again.fresh) == (0, 1)
+
+            await fleet.order("stop", bot="market")
+            left = await asyncio.to_thread(lambda: load(even_if_fresh=True))
+            assert (left.warmed, left.left) == (0, 1)
+            assert client.zscore(keys.due("sessions"), name) is not None
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "requests", [None, [1], [{"name": "x"}], [{"name": "", "instance": "a"}], {"name": "x"}]
+)
+def test_a_request_that_makes_no_sense_is_refused(requests: object, run: Run) -> None:
+    async def test(fleet: Fleet) -> None:
+        answer = await fleet.order("request", requests=requests)
+        assert (answer["ok"], answer["type"]) == (False, "BadArgument")
+        assert "requests can't be read" in answer["error"]
+
+    run(test)
+
+
+def test_a_request_to_nobody_is_answered_with_the_problem(run: Run) -> None:
+    async def test(fleet: Fleet) -> None:
+        answer = await fleet.order("request", requests=[{"name": "x", "instance": "gone"}])
+        assert [one["problem"] for one in answer["result"]] == ["refused"]
 
     run(test)

@@ -1,18 +1,20 @@
-"""Where alerts are kept in Redis: states, the history of changes, the outbox, who was told.
+"""Where alerts are kept in Redis: their states, and the history of changes.
 
 States and changes of a tick are written in one transaction, guarded by the tick: a redelivered or
-late evaluation changes nothing. What must be told lies in the outbox until every channel was told.
+late evaluation changes nothing. What people must be told of goes into the outbox in the same
+transaction; from there ``outrider.alerts.outbox`` takes it.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import redis
 
+from outrider.alerts import outbox
 from outrider.alerts.state import Alert, Transition
 from outrider.store import keys
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
 KEPT = 10_000
 _TICK_FIELD = "#tick"
-_TOLD_TTL_S = 7 * 86_400
 
 
 def load(client: redis.Redis, host: str) -> tuple[int, dict[str, Alert]]:
@@ -43,99 +44,24 @@ def commit(
     with client.pipeline(transaction=True) as pipe:
         try:
             pipe.watch(key)  # type: ignore[no-untyped-call]
-            last_tick, before = load(cast("redis.Redis", pipe), host)
+            last_tick, _ = load(cast("redis.Redis", pipe), host)
             if last_tick >= tick:
                 return False
             pipe.multi()
             pipe.delete(key)
             pipe.hset(key, _TICK_FIELD, str(tick))
             for alert in alerts:
-                # A reminder may have been sent since the caller loaded its alerts.
-                reminded_s = max(alert.reminded_s, before.get(alert.key, alert).reminded_s)
-                pipe.hset(key, alert.key, _state(replace(alert, reminded_s=reminded_s)))
+                pipe.hset(key, alert.key, _state(alert))
             for change in changes:
                 text = json.dumps(change.plain())
                 pipe.lpush(keys.HISTORY, text)
-                if "firing" in (change.before, change.to):
+                if outbox.is_news(change.before, change.to):
                     pipe.hset(keys.OUTBOX, change.id, text)
             pipe.ltrim(keys.HISTORY, 0, KEPT - 1)
             pipe.execute()
         except redis.WatchError:  # another worker evaluates the same tick: its outcome is ours
             return False
     return True
-
-
-def remind(client: redis.Redis, host: str, alert: Alert, now_s: float) -> bool:
-    """Put a firing alert into the outbox once more. Return False when it changed meanwhile."""
-    key = keys.alert_state(host)
-    identity = f"{host}|{alert.rule}|{alert.instance}|remind|{int(now_s)}"
-    change = Transition(
-        identity, alert.rule, alert.instance, host, alert.severity,
-        "firing", "firing", now_s, -1, alert.value, alert.summary,
-    )  # fmt: skip
-    with client.pipeline(transaction=True) as pipe:
-        pipe.watch(key)  # type: ignore[no-untyped-call]
-        stored = cast("bytes | None", pipe.hget(key, alert.key))
-        now = _alert(stored) if stored else None
-        if now is None or now.state != "firing" or now.reminded_s > alert.reminded_s:
-            return False
-        pipe.multi()
-        pipe.hset(keys.OUTBOX, change.id, json.dumps(change.plain()))
-        pipe.hset(key, alert.key, _state(replace(now, reminded_s=now_s)))
-        try:
-            pipe.execute()
-        except redis.WatchError:
-            return False
-    return True
-
-
-def outbox(client: redis.Redis) -> list[dict[str, Any]]:
-    """Return what is still to be told, oldest first."""
-    stored = cast("dict[bytes, bytes]", client.hgetall(keys.OUTBOX))
-    return sorted((json.loads(text) for text in stored.values()), key=lambda change: change["at_s"])
-
-
-def is_waiting(client: redis.Redis) -> bool:
-    """Tell whether there is a change that not every channel was told of."""
-    return bool(client.hlen(keys.OUTBOX))
-
-
-def claim(client: redis.Redis, change_id: str, channel: str) -> bool:
-    """Take one delivery for half a minute. False: it is done, or another worker is at it."""
-    if client.sismember(keys.told(change_id), channel):
-        return False
-    return bool(client.set(f"{keys.told(change_id)}:{channel}", "1", nx=True, ex=30))
-
-
-def told(
-    client: redis.Redis,
-    change: dict[str, Any],
-    channel: str,
-    *,
-    result: str,
-    done: bool,
-    at_s: float,
-) -> None:
-    """Note the result of a delivery; ``done`` means that it needs no other try."""
-    entry = {"at_s": at_s, "channel": channel, "result": result}
-    entry |= {name: change[name] for name in ("id", "rule", "instance", "host", "to", "severity")}
-    with client.pipeline(transaction=True) as pipe:
-        pipe.lpush(keys.NOTIFICATIONS, json.dumps(entry))
-        pipe.ltrim(keys.NOTIFICATIONS, 0, KEPT - 1)
-        if done:
-            pipe.sadd(keys.told(change["id"]), channel)
-            pipe.expire(keys.told(change["id"]), _TOLD_TTL_S)
-        pipe.delete(f"{keys.told(change['id'])}:{channel}")
-        pipe.execute()
-
-
-def settle(client: redis.Redis, change_id: str, channels: set[str]) -> bool:
-    """Take a change out of the outbox once every channel was told. Tell whether it is out."""
-    done = {name.decode() for name in cast("set[bytes]", client.smembers(keys.told(change_id)))}
-    if channels <= done:
-        client.hdel(keys.OUTBOX, change_id)
-        return True
-    return False
 
 
 def active(client: redis.Redis, host: str) -> list[Alert]:
@@ -148,12 +74,6 @@ def history(client: redis.Redis, most: int = 100) -> list[dict[str, Any]]:
     return [
         json.loads(text) for text in cast("list[bytes]", client.lrange(keys.HISTORY, 0, most - 1))
     ]
-
-
-def notifications(client: redis.Redis, most: int = 100) -> list[dict[str, Any]]:
-    """Return who was told lately, newest first."""
-    found = cast("list[bytes]", client.lrange(keys.NOTIFICATIONS, 0, most - 1))
-    return [json.loads(text) for text in found]
 
 
 def _state(alert: Alert) -> str:

@@ -100,7 +100,7 @@ def test_a_bot_of_the_file_can_be_changed_from_the_environment(
         ("OUTRIDER_DATABASE__URL", lambda found: found.database.url.get_secret_value()),
         (
             "OUTRIDER_NOTIFY__WEBHOOK__URL",
-            lambda found: found.notify.webhook.url.get_secret_value(),
+            lambda found: found.notify.webhook[0].url.get_secret_value(),
         ),
     ],
 )

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpcore
+import httpx
 
 from outrider.errors import DeliveryError
 
@@ -60,15 +61,12 @@ def post(
     """
     sent = {"Content-Type": content_type, "User-Agent": "outrider", "Connection": "close"}
     try:
-        target = httpcore.URL(url)
-        host = target.host.decode("ascii")
-        if not host:
-            raise ValueError("it has no host")  # noqa: TRY301 - one place tells of all
+        target, host = _parsed(url)
         pool = httpcore.ConnectionPool(
             network_backend=_Guarded(what, allow_private=allow_private),
             ssl_context=_tls(), max_connections=1,
         )  # fmt: skip
-    except (ValueError, UnicodeError, TypeError) as error:
+    except (httpx.InvalidURL, ValueError) as error:
         raise DeliveryError(f"{what}: its url is no URL: {error}", permanent=True) from None
     timeouts = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_S)
     try:
@@ -96,6 +94,14 @@ def post(
             permanent=not again, retry_after_s=retry_after_s,
         )  # fmt: skip
     return answer
+
+
+def _parsed(url: str) -> tuple[httpcore.URL, str]:
+    found = httpx.URL(url)
+    if found.scheme not in ("http", "https") or not found.host:
+        raise ValueError("it must begin with http:// or https:// and name a host")
+    parts = {"scheme": found.raw_scheme, "host": found.raw_host, "target": found.raw_path}
+    return httpcore.URL(**parts, port=found.port), found.host
 
 
 def public_addresses(host: str, what: str) -> list[str]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from outrider import units
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -103,8 +101,3 @@ def spell(labels: Mapping[str, str]) -> str:
         else f"{clean(name, 60)}={clean(value)}"
         for name, value in labels.items()
     )
-
-
-def lasting(seconds: float) -> str:
-    """Return a duration for people."""
-    return units.show_duration(max(0.0, seconds))

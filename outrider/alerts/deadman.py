@@ -23,11 +23,6 @@ logger = logging.getLogger("outrider.alerts")
 _EARLY_RATIO = 0.2
 
 
-def is_due(client: redis.Redis, settings: Settings) -> bool:
-    """Tell whether a ping is to be sent."""
-    return settings.notify.heartbeat is not None and not client.exists(keys.PING)
-
-
 def ping(client: redis.Redis, settings: Settings) -> bool:
     """Send a ping if one is due; True when it arrived. One that fails is tried at the next tick."""
     heartbeat = settings.notify.heartbeat

@@ -10,6 +10,7 @@ to MOST_BYTES, and the whole exchange, however slowly it drips, ends after TIMEO
 
 from __future__ import annotations
 
+import base64
 import email.utils
 import functools
 import ipaddress
@@ -60,8 +61,9 @@ def post(
         DeliveryError: there was no good answer; ``permanent`` for what another try can't mend.
     """
     sent = {"Content-Type": content_type, "User-Agent": "outrider", "Connection": "close"}
+    sent |= dict(headers or {})
     try:
-        target, host = _parsed(url)
+        target, host, login = _parsed(url)
         pool = httpcore.ConnectionPool(
             network_backend=_Guarded(what, allow_private=allow_private),
             ssl_context=_tls(), max_connections=1,
@@ -73,7 +75,7 @@ def post(
         with (
             pool,
             pool.stream(
-                method, target, content=body, headers=[*(sent | dict(headers or {})).items()],
+                method, target, content=body, headers=[*(login | sent).items()],
                 extensions={"timeout": timeouts},
             ) as response,
         ):  # fmt: skip
@@ -96,12 +98,16 @@ def post(
     return answer
 
 
-def _parsed(url: str) -> tuple[httpcore.URL, str]:
+def _parsed(url: str) -> tuple[httpcore.URL, str, dict[str, str]]:
     found = httpx.URL(url)
     if found.scheme not in ("http", "https") or not found.host:
         raise ValueError("it must begin with http:// or https:// and name a host")
     parts = {"scheme": found.raw_scheme, "host": found.raw_host, "target": found.raw_path}
-    return httpcore.URL(**parts, port=found.port), found.host
+    login = {}
+    if found.userinfo:
+        said = base64.b64encode(f"{found.username}:{found.password}".encode()).decode()
+        login["Authorization"] = f"Basic {said}"
+    return httpcore.URL(**parts, port=found.port), found.host, login
 
 
 def public_addresses(host: str, what: str) -> list[str]:

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from outrider.alerts import acknowledgement, comments, delivery, groups, labels, log, silences
-from outrider.alerts.message import RANK
 from outrider.errors import BadArgument, DeliveryError
 from outrider.store import keys
-from tests.unit.alerts.conftest import START_S, Clock, Fleet, Notebook, change
+from tests.unit.alerts.conftest import START_S, Fleet, Notebook, change
 
 if TYPE_CHECKING:
     import redis
@@ -479,8 +478,3 @@ def test_labels_are_matched_without_backtracking() -> None:
     assert labels.matches({"bot": "a*b*c"}, {"bot": "a-b-b-c"})
     assert not labels.matches({"bot": "ab*ba"}, {"bot": "aba"})
     assert not labels.matches({"bot": "canary"}, {})
-
-
-def test_severities_rank() -> None:
-    assert sorted(RANK, key=RANK.__getitem__) == ["info", "warning", "critical"]
-    assert Clock(1.0).monotonic() == 1.0

@@ -147,7 +147,7 @@ class Check:
     async def _notified(self, since_s: float) -> bool:
         return any(
             entry["to"] == "firing" and self._concerns(entry, since_s)
-            for entry in await asyncio.to_thread(journal.notifications, self._client)
+            for entry in await asyncio.to_thread(log.read, self._client)
         )
 
     def _concerns(self, entry: dict[str, Any], since_s: float) -> bool:

@@ -26,7 +26,7 @@ def alerts() -> None:
     """Show alerts and who was told; acknowledge, silence, snooze and comment them."""
 
 
-class _Duration(click.ParamType):
+class _Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer click only
     name = "duration"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
@@ -81,7 +81,7 @@ def list_(history: bool, told: bool, show_rules: bool, most: int, as_json: bool)
             active = [asdict(a) for host in store.hosts() for a in journal.active(client, host)]
             acks = acknowledgement.of(client, [labels.key(alert) for alert in active])
             found = [
-                alert | {"ack": asdict(ack) if (ack := acks.get(labels.key(alert))) else None}
+                alert | {"ack": asdict(has_it) if (has_it := acks.get(labels.key(alert))) else None}
                 for alert in active
             ]
             columns = ("since", "host", "severity", "state", "has it", "summary")

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from outrider.alerts import delivery, dispatch, groups, log, pausing, silences
+from outrider.alerts import delivery, dispatch, groups, log, outbox, pausing, routes, silences
 from outrider.alerts.delivery import Courier
 from outrider.errors import DeliveryError
 from outrider.store import connection, keys
@@ -42,7 +42,7 @@ class Mortal:
 
         def step(*args: Any, **options: Any) -> Any:
             self.step()
-            return execute(*args, **options)
+            return execute(*args, **options)  # type: ignore[no-untyped-call]
 
         self.client.execute_command = step  # type: ignore[method-assign]
 
@@ -284,9 +284,7 @@ def test_news_that_come_while_a_message_is_sent_are_not_lost(fleet: Fleet) -> No
             if not self.told:
                 fleet.clock.now_s += 60
                 fleet.ends("canary")
-                dispatch.outbox.take(
-                    fleet.client, dispatch.routes.of_settings(fleet.settings), fleet.clock.now()
-                )
+                outbox.take(fleet.client, routes.of_settings(fleet.settings), fleet.clock.now())
                 dispatch.look(fleet.client, fleet.settings, fleet.clock, [channel], ["alpha"])
             return super().deliver(message)
 

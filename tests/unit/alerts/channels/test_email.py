@@ -31,7 +31,7 @@ class Inbox:
         if self.answer.startswith("250"):
             self.recipients += envelope.rcpt_tos
             self.mails.append(
-                email.message_from_bytes(envelope.content, policy=email.policy.default)  # type: ignore[arg-type]
+                email.message_from_bytes(envelope.content, policy=email.policy.default)
             )
         return self.answer
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from outrider.alerts import journal
+from outrider.alerts import journal, log
 from outrider.clock import tick_at, tick_start
 from outrider.errors import BadArgument
 from outrider.store import connection, keys

@@ -100,7 +100,43 @@ EXAMPLES: dict[str, Any] = {
     "database.replica_lag_s": "5s",
     "warm.loaders": ["mybots.loaders"],
     "notify.repeat_s": "4h",
+    "notify.group_interval_s": "30s",
     "notify.webhook.url": "https://hooks.example.com/outrider",
+    "notify.webhook.secret": "at least sixteen letters",
+    "notify.email.host": "mail.example.com",
+    "notify.email.user": "outrider",
+    "notify.email.password": "PASSWORD",
+    "notify.email.ca_file": "/etc/ssl/our-ca.pem",
+    "notify.email.sender": "outrider@example.com",
+    "notify.email.to": ["oncall@example.com"],
+    "notify.slack.url": "https://hooks.slack.com/services/T000/B000/XXXX",
+    "notify.discord.url": "https://discord.com/api/webhooks/1/XXXX",
+    "notify.telegram.token": "1234567:XXXX",
+    "notify.telegram.chat": "-1001234567890",
+    "notify.telegram.url": "https://api.telegram.org",
+    "notify.ntfy.url": "https://ntfy.sh",
+    "notify.ntfy.topic": "a-topic-nobody-guesses",
+    "notify.ntfy.token": "tk_XXXX",
+    "notify.alertmanager.url": "https://alertmanager.example.com",
+    "notify.apprise.urls": ["matrix://user:PASSWORD@example.com/#ops"],
+    "notify.heartbeat.url": "https://hc-ping.com/your-uuid",
+    "notify.heartbeat.every_s": "1m",
+    "route.name": "all",
+    "route.match": {"severity": "critical"},
+    "route.group_by": ["host"],
+    "route.group_wait_s": "10s",
+    "route.group_interval_s": "1m",
+    "route.repeat_s": "1h",
+    "route.escalate": ["15m: log"],
+    "route.quiet": ["22:00-07:00"],
+    "route.digest_s": "1h",
+    "silence.name": "backup",
+    "silence.match": {"rule": "disk *"},
+    "silence.when": ["02:00-03:00", "sun 00:00-24:00"],
+    "inhibit.name": "database is away",
+    "inhibit.source": {"rule": "database is away"},
+    "inhibit.target": {"rule": "connection pool *"},
+    "inhibit.equal": ["host"],
     "scrape.name": "canary",
     "scrape.url": "http://127.0.0.1:9100/metrics",
     "scrape.bot": "canary",
@@ -353,6 +389,8 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         inside = ", ".join(f"{name} = {_toml(each)}" for name, each in value.items())
         return "{ " + inside + " }" if inside else "{}"
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()  # a default: no secret
     if isinstance(value, float) and value == int(value):
         value = int(value)
     if isinstance(value, tuple | list):

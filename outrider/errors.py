@@ -89,12 +89,15 @@ class UnknownBot(OutriderError):  # noqa: N818
 
 
 class DeliveryError(OutriderError):
-    """A channel could not deliver. ``permanent`` decides between retry and giving up."""
+    """A channel could not deliver. ``permanent`` decides between retry and giving up.
 
-    def __init__(self, text: str, *, permanent: bool) -> None:
+    ``retry_after_s`` is what the other side asked for, if it did.
+    """
+
+    def __init__(self, text: str, *, permanent: bool, retry_after_s: float | None = None) -> None:
         super().__init__(text)
         self.permanent = permanent
-        self.retry_after_s = None if permanent else 2.0
+        self.retry_after_s = None if permanent else retry_after_s
 
 
 class ChannelError(OutriderError):

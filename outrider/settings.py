@@ -18,10 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -39,6 +36,14 @@ from pydantic_settings import SettingsError as UnreadableVariable
 
 from outrider import toml, units, variables
 from outrider.errors import Problem, SettingsError
+from outrider.settings_base import Bytes, HttpAddress, Seconds, Table
+from outrider.settings_notify import (
+    InhibitSettings,
+    NotifySettings,
+    RouteSettings,
+    SilenceSettings,
+    parse_level,
+)
 
 if typing.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,15 +63,8 @@ _NO_HOST = "fleet"
 
 _MODULE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 
-Bytes = Annotated[int, BeforeValidator(units.parse_bytes)]
-Seconds = Annotated[float, BeforeValidator(units.parse_duration)]
 
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Restart(_Table):
+class Restart(Table):
     """What happens when a bot ends."""
 
     strategy: Literal["always", "on-failure", "never"] = Field(
@@ -98,7 +96,7 @@ class Restart(_Table):
         return waits
 
 
-class Limits(_Table):
+class Limits(Table):
     """What one instance of a bot may use."""
 
     memory: Bytes | None = Field(
@@ -135,7 +133,7 @@ class Limits(_Table):
         return self
 
 
-class ProbeSettings(_Table):
+class ProbeSettings(Table):
     """How a bot is asked whether it works: one of the two."""
 
     http: str | None = Field(
@@ -153,7 +151,7 @@ class ProbeSettings(_Table):
         return self
 
 
-class LivenessSettings(_Table):
+class LivenessSettings(Table):
     """What makes a bot that was ready count as hanging; it is then restarted."""
 
     heartbeat_s: Seconds | None = Field(
@@ -166,7 +164,7 @@ class LivenessSettings(_Table):
     failures: int = Field(3, ge=1, description="probes in a row that must fail")
 
 
-class Foreign(_Table):
+class Foreign(Table):
     """A process that somebody else starts and stops; it is measured and never touched."""
 
     pid_file: Path | None = Field(None, description="file that holds its pid")
@@ -193,7 +191,7 @@ class Foreign(_Table):
         return self
 
 
-class Scale(_Table):
+class Scale(Table):
     """How many replicas there may be, and which series they follow."""
 
     min: int = Field(1, ge=0, le=1000, description="never fewer")
@@ -232,7 +230,7 @@ class Scale(_Table):
         return self
 
 
-class PoolScale(_Table):
+class PoolScale(Table):
     """How many processes the pools of all workers of an application may have together."""
 
     min: int = Field(1, ge=1, le=10_000, description="never fewer; each worker keeps one")
@@ -248,7 +246,7 @@ class PoolScale(_Table):
         return self
 
 
-class BotSettings(_Table):
+class BotSettings(Table):
     """One bot of the fleet: ``[bots.NAME]``."""
 
     entry: str | None = Field(
@@ -324,7 +322,7 @@ class BotSettings(_Table):
         return self
 
 
-class AlertSettings(_Table):
+class AlertSettings(Table):
     """One alert rule: ``[[alert]]``."""
 
     name: str = Field(min_length=1, max_length=200, description="what people will read")
@@ -340,7 +338,7 @@ class AlertSettings(_Table):
     )
 
 
-class SloSettings(_Table):
+class SloSettings(Table):
     """An objective with an error budget: ``[[slo]]``."""
 
     name: str = Field(min_length=1, max_length=80, description="what people will read")
@@ -364,7 +362,7 @@ class SloSettings(_Table):
     )
 
 
-class CeleryAppSettings(_Table):
+class CeleryAppSettings(Table):
     """Another Celery application to watch, by its broker: ``[[celery]]``."""
 
     name: str = Field(
@@ -413,37 +411,7 @@ class CeleryAppSettings(_Table):
         return broker
 
 
-def _checked_http(url: SecretStr) -> SecretStr:
-    """Return an address that can be asked over HTTP. Raises ValueError without showing it."""
-    # urlsplit raises ValueError itself for a bad port or bracket.
-    parts = urllib.parse.urlsplit(url.get_secret_value())
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("the address must begin with http:// or https://.")
-    if not parts.hostname or parts.port == 0:
-        raise ValueError("the address has no host; write it like https://host/path.")
-    return url
-
-
-HttpAddress = Annotated[SecretStr, AfterValidator(_checked_http)]
-
-
-class WebhookSettings(_Table):
-    """Where alerts are posted: ``[notify.webhook]``."""
-
-    url: HttpAddress = Field(description="receives one JSON object a notification")
-    allow_private: bool = Field(
-        default=False, description="allow loopback and private addresses as target"
-    )
-
-
-class NotifySettings(_Table):
-    """How people are told."""
-
-    webhook: WebhookSettings | None = Field(None, description="also post alerts to this address")
-    repeat_s: Seconds = Field(14_400.0, ge=60, description="remind while an alert still fires")
-
-
-class DatabaseSettings(_Table):
+class DatabaseSettings(Table):
     """The database that the fleet shares: ``[database]``."""
 
     url: SecretStr | None = Field(
@@ -484,7 +452,7 @@ class DatabaseSettings(_Table):
     )
 
 
-class ScrapeSettings(_Table):
+class ScrapeSettings(Table):
     """A Prometheus endpoint to scrape at each tick: ``[[scrape]]``."""
 
     name: str = Field(
@@ -507,7 +475,7 @@ class ScrapeSettings(_Table):
     )
 
 
-class StatsdSettings(_Table):
+class StatsdSettings(Table):
     """The StatsD datagrams that the supervisor takes: ``[statsd]``."""
 
     enabled: bool = Field(default=False, description="listen for datagrams")
@@ -515,7 +483,7 @@ class StatsdSettings(_Table):
     port: int = Field(8125, ge=1, le=65535, description="UDP port to listen on")
 
 
-class LogSettings(_Table):
+class LogSettings(Table):
     """The captured output of each process: ``[logs]``."""
 
     size: Bytes = Field(
@@ -527,7 +495,7 @@ class LogSettings(_Table):
     )
 
 
-class RedisSettings(_Table):
+class RedisSettings(Table):
     """Another Redis or Valkey that bots use, to be watched: ``[[redis]]``."""
 
     name: str = Field(
@@ -544,7 +512,7 @@ class RedisSettings(_Table):
         return url
 
 
-class WarmSettings(_Table):
+class WarmSettings(Table):
     """How caches are kept warm: ``[warm]``."""
 
     loaders: tuple[str, ...] = Field(
@@ -560,7 +528,7 @@ class WarmSettings(_Table):
         return self.budgets.get(namespace, self.budget)
 
 
-class Retention(_Table):
+class Retention(Table):
     """How long series are kept, each tier as long as the finer one or longer: ``[retention]``."""
 
     raw: Seconds = Field(
@@ -594,7 +562,7 @@ class Retention(_Table):
         return kept_s
 
 
-class ServerSettings(_Table):
+class ServerSettings(Table):
     """An HTTP server of the stack."""
 
     enabled: bool = Field(default=True, description="start it with `outrider up`")
@@ -602,7 +570,7 @@ class ServerSettings(_Table):
     port: int = Field(0, ge=0, le=65535, description="0 finds a free one")
 
 
-class EntrySettings(_Table):
+class EntrySettings(Table):
     """Your change to one beat entry: ``[schedule.NAME]``."""
 
     every_s: Seconds | None = Field(None, ge=1, description="seconds between two runs")
@@ -664,6 +632,11 @@ class Settings(BaseSettings):
     slo: tuple[SloSettings, ...] = Field(
         (), description="objectives with error budgets besides the built-in ones"
     )
+    route: tuple[RouteSettings, ...] = Field((), description="who is told of which alerts")
+    silence: tuple[SilenceSettings, ...] = Field(
+        (), description="hours in which nobody is told of some alerts"
+    )
+    inhibit: tuple[InhibitSettings, ...] = Field((), description="alerts that hide others")
 
     @classmethod
     def settings_customise_sources(
@@ -742,7 +715,7 @@ def load(path: Path | None = None) -> Settings:
     try:
         settings = Settings(**raw)
     except ValidationError as invalid:
-        problems += [_problem(path, text, error) for error in invalid.errors()]
+        problems += [_problem(path, text, error, raw) for error in invalid.errors()]
         problems += _misfits(raw, path, text)
         raise SettingsError(problems) from None
     except UnreadableVariable as invalid:
@@ -758,8 +731,22 @@ def load(path: Path | None = None) -> Settings:
     return settings.model_copy(update={"data_dir": base / settings.data_dir})
 
 
-def _problem(path: Path | None, text: str, error: Any) -> Problem:
-    loc: tuple[str | int, ...] = error["loc"]
+def _as_written(loc: tuple[str | int, ...], raw: Any) -> tuple[str | int, ...]:
+    """Return a place without the numbers of lists that were written as a single table."""
+    kept: list[str | int] = []
+    for part in loc:
+        if isinstance(part, int) and isinstance(raw, dict):
+            continue
+        kept.append(part)
+        try:
+            raw = raw[part]
+        except (LookupError, TypeError):
+            raw = None
+    return tuple(kept)
+
+
+def _problem(path: Path | None, text: str, error: Any, raw: Mapping[str, Any]) -> Problem:
+    loc = _as_written(error["loc"], raw)
     variable, line = variables.setting(loc), toml.line_of(text, loc)
     message = error["msg"].removeprefix("Value error, ")
     remedy = ""
@@ -788,12 +775,19 @@ def _misfits(raw: Mapping[str, Any], path: Path | None, text: str) -> Iterator[P
     named = (
         ("alert", "rules"),
         ("slo", "objectives"),
+        ("route", "routes"),
+        ("silence", "silences"),
+        ("inhibit", "inhibitions"),
         ("celery", "applications"),
         ("scrape", "endpoints"),
         ("redis", "servers"),
     )
     doubles = (misfit for table, what in named for misfit in _doubles(raw, table, what))
-    for loc, value, message, remedy in (*_bot_misfits(raw), *doubles):
+    for loc, value, message, remedy in (
+        *_bot_misfits(raw),
+        *doubles,
+        *_route_misfits(raw),
+    ):
         key = ".".join(str(part) for part in loc)
         yield Problem(str(path or "settings"), key, value, message, remedy, toml.line_of(text, loc))
 
@@ -828,6 +822,21 @@ def _bot_misfits(raw: Mapping[str, Any]) -> Iterator[_Misfit]:
     if circle := _circle(bots):
         shown = " -> ".join(circle)
         yield ("bots", circle[0], "needs"), shown, "bots need each other in a circle.", "Break it."
+
+
+def _route_misfits(raw: Mapping[str, Any]) -> Iterator[_Misfit]:
+    """Yield the channels that routes name and that do not exist."""
+    try:
+        routes = [RouteSettings.model_validate(route) for route in raw.get("route", ())]
+        known = NotifySettings.model_validate(raw.get("notify", {})).channels()
+    except (ValidationError, TypeError):
+        return  # told already
+    for place, route in enumerate(routes):
+        levels = {name for text in route.escalate for name in parse_level(text)[1]}
+        for key, names in (("channels", set(route.channels)), ("escalate", levels)):
+            for name in sorted(names - set(known)):
+                told = f"Known: {', '.join(known)}."
+                yield ("route", place, key), name, "no such channel.", told
 
 
 def _doubles(raw: Mapping[str, Any], table: str, what: str) -> Iterator[_Misfit]:

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
 PREFIX = "OUTRIDER_"
 SECRETS = (
-    "REDIS_URL",
-    "DATABASE__URL",
-    "DATABASE__ADMIN_URL",
-    "DATABASE__REPLICA_URL",
-    "NOTIFY__WEBHOOK__URL",
-)
+    "REDIS_URL", "DATABASE__URL", "DATABASE__ADMIN_URL", "DATABASE__REPLICA_URL",
+    "NOTIFY__WEBHOOK__URL", "NOTIFY__WEBHOOK__SECRET", "NOTIFY__SLACK__URL",
+    "NOTIFY__DISCORD__URL", "NOTIFY__TELEGRAM__TOKEN", "NOTIFY__NTFY__TOPIC",
+    "NOTIFY__NTFY__TOKEN", "NOTIFY__EMAIL__PASSWORD", "NOTIFY__HEARTBEAT__URL",
+)  # fmt: skip
 # Read by parts that must start before, or without, the settings; the rest must be a setting.
 _OWN_VARIABLES = frozenset(
     {

@@ -5,27 +5,25 @@ from __future__ import annotations
 import functools
 import json
 import threading
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 from celery import shared_task
 
-from outrider.alerts import defaults, journal, judge, ways
+from outrider.alerts import defaults, delivery, dispatch, judge, outbox, ways
 from outrider.alerts.engine import Engine
-from outrider.errors import DeliveryError
 from outrider.store import keys
 from outrider.supervisor import crashes
 from outrider.tasks import context
 from outrider.tasks.base import OutriderTask
 
 if TYPE_CHECKING:
-    from outrider.alerts.channels.base import Channel
     from outrider.tasks.context import Context
 
-# An outage of a channel longer than this ends in "gave up", which the notification log shows.
-GIVE_UP_AFTER_S = 86_400.0
 # An alert on a bot is told with the report of its last crash when that is not older.
 CRASH_FRESH_S = 900.0
-RETRY_S = (1, 2, 5, 15, 30)
+# A message that may go within this is waited for; what must wait longer is sent by a later tick.
+RETRY_S = (1.0, 2.0, 5.0, 15.0, 30.0)
 
 # What an engine finds out about a host's series it keeps; one thread at a time.
 _evaluating = threading.Lock()
@@ -47,7 +45,8 @@ def evaluate(
     came before it; a row that comes after a later one was judged is not judged any more.
     """
     outcome = _evaluate(analysed, host, tick)
-    if not journal.is_waiting(context.current().redis):
+    ctx = context.current()
+    if not dispatch.is_due(ctx.redis, ctx.settings, ctx.clock.now()):
         self.request.chain = None
     return outcome
 
@@ -69,43 +68,36 @@ def _evaluate(
     time_limit=60, max_retries=len(RETRY_S),
 )  # fmt: skip
 def notify(self: OutriderTask, evaluated: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Tell every channel of what lies in the outbox; what fails is tried again.
+    """Tell people of what changed, by every channel; what fails is tried again.
 
-    At least once: a change leaves the outbox when each channel took it, so that a worker which dies
-    in between leaves it to the next. Safe to run twice: a channel that was told is not told again.
+    At least once: a message waits until its channel took it, so that a worker which dies in between
+    leaves it to the next. Safe to run twice: each step is done once, by whoever comes first.
     """
     del evaluated
     ctx = context.current()
-    told, failed = 0, 0
+    _add_crashes(ctx)
     channels = ways.of_settings(ctx.settings)
-    for change in journal.outbox(ctx.redis):
-        for channel in channels:
-            if journal.claim(ctx.redis, change["id"], channel.name):
-                done = _deliver(ctx, channel, change)
-                told, failed = told + done, failed + (not done)
-        journal.settle(ctx.redis, change["id"], {channel.name for channel in channels})
-    if failed and self.request.retries < len(RETRY_S):
-        raise self.retry(countdown=RETRY_S[self.request.retries])
-    return {"told": told, "failed": failed}
+    outcome = dispatch.run(ctx.redis, ctx.settings, ctx.clock, channels, ctx.store.hosts())
+    if self.request.retries < len(RETRY_S):
+        next_s = delivery.next_s(ctx.redis, channels, ctx.clock.now())
+        wait_s = RETRY_S[self.request.retries]
+        if next_s is not None and next_s - ctx.clock.now() <= wait_s:
+            raise self.retry(countdown=max(0.5, next_s - ctx.clock.now()))
+    return asdict(outcome)
 
 
-@shared_task(name="outrider.alert.escalate", base=OutriderTask, time_limit=30)
+@shared_task(name="outrider.alert.escalate", base=OutriderTask, time_limit=60)
 def escalate() -> dict[str, Any]:
-    """Remind of alerts that fire for longer than ``notify.repeat_s``.
+    """Remind of what lasts, call in who is next, and mend what groups and states disagree on.
 
-    Safe to run twice: a reminder notes its time, and the next is due only after another interval.
+    Safe to run twice: what was told notes its time; the next is due only after another interval.
     """
     ctx = context.current()
-    now_s, reminded = ctx.clock.now(), []
-    for host in ctx.store.hosts():
-        for alert in journal.active(ctx.redis, host):
-            last_s = max(alert.since_s, alert.reminded_s)
-            if alert.state == "firing" and now_s - last_s >= ctx.settings.notify.repeat_s:
-                journal.remind(ctx.redis, host, alert, now_s)
-                reminded.append(alert.key)
-    if reminded:
-        notify.delay()
-    return {"reminded": reminded}
+    hosts = ctx.store.hosts()
+    mended = dispatch.reconcile(ctx.redis, ctx.settings, hosts, ctx.clock.now())
+    channels = ways.of_settings(ctx.settings)
+    outcome = dispatch.run(ctx.redis, ctx.settings, ctx.clock, channels, hosts)
+    return {"mended": mended, **asdict(outcome)}
 
 
 @functools.cache
@@ -113,28 +105,20 @@ def _engine() -> Engine:
     return Engine(defaults.of_settings(context.current().settings))
 
 
-def _deliver(ctx: Context, channel: Channel, change: dict[str, Any]) -> bool:
-    """Deliver once and note the result. Return False when another try may help."""
-    now_s = ctx.clock.now()
-    try:
-        result, done = channel.deliver(_with_crash(ctx, change)), True
-    except DeliveryError as error:
-        too_old = now_s - change["at_s"] > GIVE_UP_AFTER_S
-        done = error.permanent or too_old
-        result = f"gave up: {error}" if done else f"failed: {error}"
-    journal.told(ctx.redis, change, channel.name, result=result, done=done, at_s=now_s)
-    return done
-
-
-def _with_crash(ctx: Context, change: dict[str, Any]) -> dict[str, Any]:
-    """Return a change with the report of the crash that it may be about, as far as one is known."""
-    kind, _, rest = change["instance"].partition(".")
-    if kind != "bot" or change["to"] != "firing":
-        return change
-    stored = cast(
-        "bytes | None", ctx.redis.hget(keys.crashes(change["host"]), rest.partition(".")[0])
-    )
-    report = json.loads(stored) if stored else None
-    if report is None or change["at_s"] - report["at_s"] > CRASH_FRESH_S:
-        return change
-    return {**change, "crash": report | {"summary": crashes.summary(report)}}
+def _add_crashes(ctx: Context) -> None:
+    """Put into changes that people are to be told of the report of the crash they may be about."""
+    for change in outbox.waiting(ctx.redis):
+        kind, _, rest = str(change["instance"]).partition(".")
+        if kind != "bot" or change["to"] != "firing" or "crash" in change:
+            continue
+        stored = cast(
+            "bytes | None", ctx.redis.hget(keys.crashes(change["host"]), rest.partition(".")[0])
+        )
+        report = json.loads(stored) if stored else None
+        if report is None or change["at_s"] - report["at_s"] > CRASH_FRESH_S:
+            continue
+        said = crashes.summary(report)
+        outbox.put(
+            ctx.redis,
+            {**change, "summary": f"{change['summary']} ({said})", "crash": report},
+        )

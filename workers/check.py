@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from outrider.alerts import journal
+from outrider.alerts import journal, log
 from outrider.clock import tick_at, tick_start
 from outrider.errors import BadArgument
 from outrider.store import connection, keys
@@ -147,7 +147,7 @@ class Check:
     async def _notified(self, since_s: float) -> bool:
         return any(
             entry["to"] == "firing" and self._concerns(entry, since_s)
-            for entry in await asyncio.to_thread(journal.notifications, self._client)
+            for entry in await asyncio.to_thread(log.read, self._client)
         )
 
     def _concerns(self, entry: dict[str, Any], since_s: float) -> bool:

@@ -14,9 +14,11 @@ import numpy as np
 
 from outrider.alerts import frame
 from outrider.alerts.engine import Engine
-from outrider.analysis import anomaly, limits
+from outrider.analysis import limits, odd, spells
+from outrider.analysis.anomaly_bank import AnomalyBank
+from outrider.analysis.readings import Readings
 from outrider.clock import tick_at
-from outrider.store import rows
+from outrider.samples import is_counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,14 +28,14 @@ if TYPE_CHECKING:
     from outrider.alerts.expression import SignalKind
     from outrider.alerts.rules import Rule
     from outrider.alerts.state import Alert, Transition
-    from outrider.samples import Window
     from outrider.store.base import SeriesStore
 
 # Rows are read by the hour, so that weeks fit into memory.
 BLOCK_S = 3600.0
 PARTS = 60
+# A detector must have learned a while before it speaks; more than a day changes little.
+_LEARNED_S = 86_400.0
 # As the tasks of the analysis do it.
-_COMPARED_TICKS = 61
 _OUTLOOK_S, _OUTLOOK_EVERY_S = 6 * 3600.0, 300.0
 
 
@@ -82,35 +84,53 @@ def _rows(
     memory_limits: Mapping[str, int],
 ) -> Iterator[frame.Frame]:
     start_s, end_s = span_s
-    before_s = max(frame.reach_s([rule]), _COMPARED_TICKS * store.interval_s)
+    before_s = frame.reach_s([rule])
     outlook = _outlook(store, host, memory_limits)
+    oddness = _oddness(store, host, start_s, end_s)
     for block_s in np.arange(start_s, end_s, BLOCK_S).tolist():
         until_s = min(block_s + BLOCK_S, end_s)
         window = store.window(host, block_s - before_s, until_s)
         for at in np.flatnonzero(window.times_s >= block_s).tolist():
-            signals = _signals(window, at, outlook)
+            signals = _signals(float(window.times_s[at]), oddness, outlook)
             yield frame.Frame(
                 window, at, store.interval_s, functools.partial(store.read, host), signals
             )
 
 
 def _signals(
-    window: Window, at: int, outlook: Callable[[str, int], float]
+    at_s: float, oddness: Callable[[str, float], float], outlook: Callable[[str, int], float]
 ) -> Callable[[SignalKind, str], float]:
-    at_s = float(window.times_s[at])
-
-    @functools.cache
-    def scores() -> dict[str, float]:
-        compared = rows.where(window, np.arange(max(0, at + 1 - _COMPARED_TICKS), at + 1))
-        return {each.series: each.score for each in anomaly.find(compared)}
-
     def signals(kind: SignalKind, series: str) -> float:
         if kind == "anomaly":
-            return scores().get(series, 0.0)
+            return oddness(series, at_s)
         part, age_s = divmod(at_s, _OUTLOOK_EVERY_S)
         return max(0.0, outlook(series, int(part)) - age_s)
 
     return signals
+
+
+def _oddness(
+    store: SeriesStore, host: str, start_s: float, end_s: float
+) -> Callable[[str, float], float]:
+    """Return a function for how odd a series was; each is learned once, from a day before on."""
+
+    @functools.cache
+    def of(series: str) -> dict[float, float]:
+        times_s, values = store.read(host, series, start_s - _LEARNED_S, end_s)
+        counters = np.array([is_counter(series)])
+        bank, readings = AnomalyBank(1, counters=counters.tolist()), Readings(1)
+        present: dict[str, spells.Spell] = {}
+        found = {}
+        for at_s, value in zip(times_s.tolist(), values.tolist(), strict=True):
+            row = np.array([value])
+            judged = readings.update(at_s, row, counters)
+            spells.follow(present, at_s, judged, bank.update(at_s, row), names=[series], bank=bank)
+            spell = present.get(series)
+            if spell and not spell.calm and odd.matters(series, spell):
+                found[at_s] = spell.score
+        return found
+
+    return lambda series, at_s: of(series).get(at_s, 0.0)
 
 
 def _outlook(

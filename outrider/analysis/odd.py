@@ -49,7 +49,7 @@ def find(window: Window, state: HostState) -> list[Oddity]:
     found = [
         _oddity(name, spell, state, now_s)
         for name, spell in state.odd.items()
-        if not spell.calm and _matters(name, spell)
+        if not spell.calm and matters(name, spell)
     ]
     found.sort(key=lambda each: (-each.score, -_beyond(each)))
     return found[:MOST]
@@ -65,7 +65,8 @@ def _oddity(name: str, spell: Spell, state: HostState, now_s: float) -> Oddity:
     )  # fmt: skip
 
 
-def _matters(name: str, spell: Spell) -> bool:
+def matters(name: str, spell: Spell) -> bool:
+    """Tell whether a spell is worth telling of."""
     if name.endswith(_NOT_JUDGED):
         return False
     if spell.component == "flat_line":

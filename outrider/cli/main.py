@@ -23,7 +23,7 @@ _COMMANDS = {
         "Say what is wrong, since when, why, what to do; pictures.",
     ),
     "run": ("run:run", "Run any task now, with its progress and result."),
-    "alerts": ("alerts:alerts", "Show alerts, their history, and who was told."),
+    "alerts": ("alerts:alerts", "Show alerts and who was told; acknowledge, silence, snooze."),
     "slo": ("slo:slo", "Show objectives and error budgets; report, replay, plan maintenance."),
     "metrics": ("metrics:metrics", "List, show and export what was measured."),
     "db": ("db:db", "Plan the fleet's database connections, and see who has how many."),

@@ -27,7 +27,19 @@
 | ``or:baseline:{host}`` | JSON: what is normal for each series, and what it is now |
 | ``or:alerts:state:{host}`` | hash: rule and instance -> JSON state |
 | ``or:alerts:history`` | list: every change of state, newest first |
-| ``or:alerts:outbox`` | hash: changes that not every channel was told of yet |
+| ``or:alerts:outbox`` | hash: changes that no group took yet |
+| ``or:alerts:groups`` | sorted set: group of alerts -> when it is looked at again |
+| ``or:alerts:group:{group}`` | hash: its route and labels, and when it was told |
+| ``or:alerts:group:{group}:members`` | hash: alert -> its newest change |
+| ``or:alerts:group:{group}:told`` | set: alerts that people know to fire |
+| ``or:alerts:channels`` | hash: channel -> JSON: its failures, pause and rate |
+| ``or:alerts:messages:{channel}`` | hash: group -> JSON: the message that waits |
+| ``or:alerts:due:{channel}`` | sorted set: group -> when its message may be sent |
+| ``or:alerts:claim:{channel}`` | who sends by that channel now, for half a minute at most |
+| ``or:alerts:silences`` | hash: id -> JSON: a silence, with author and end |
+| ``or:alerts:acks`` | hash: alert -> JSON: who acknowledged it, until when |
+| ``or:alerts:comments`` | list: what people said and did about alerts, newest first |
+| ``or:alerts:ping`` | the ping that says that we are alive was sent, until the next is due |
 | ``or:alerts:log`` | list: who was told, when, with what result |
 | ``or:slo:state`` | JSON: good and total of every budget, and what was counted of each host |
 | ``or:slo:maintenance`` | hash: id -> JSON: a window of planned maintenance |
@@ -41,7 +53,6 @@
 | ``or:frames:{host}`` | hash: bot -> telemetry of a bot that runs unsupervised |
 | ``or:frames:{host}:missed`` | list: frames that it could not leave while Redis was away |
 | ``or:actions:seen:{host}`` | the last of a supervisor's events that was stored |
-| ``or:alerts:done:{id}`` | channels that were told of a change |
 | ``or:validation:{run}`` | JSON: a validation report |
 | ``or:validation:newest`` | the run whose report is the newest |
 | ``or:validation:ts:...`` | as ``or:ts``: rows of a validation's own, for as long as it runs |
@@ -75,6 +86,12 @@ OUTBOX = "or:alerts:outbox"
 NOTIFICATIONS = "or:alerts:log"
 SLO_STATE = "or:slo:state"
 MAINTENANCE = "or:slo:maintenance"
+GROUPS = "or:alerts:groups"
+CHANNELS = "or:alerts:channels"
+SILENCES = "or:alerts:silences"
+ACKS = "or:alerts:acks"
+COMMENTS = "or:alerts:comments"
+PING = "or:alerts:ping"
 ACTIONS = "or:actions"
 LEASE = "or:beat:lease"
 TOKEN = "or:beat:token"  # noqa: S105 - a fencing token, no secret
@@ -177,9 +194,24 @@ def actions_seen(host: str) -> str:
     return f"or:actions:seen:{host}"
 
 
-def told(transition: str) -> str:
-    """Return the key of the channels that were told of a change of state."""
-    return f"or:alerts:done:{transition}"
+def group(name: str, what: str = "") -> str:
+    """Return a key of a group of alerts: its own, ``members`` or ``told``."""
+    return f"or:alerts:group:{name}{':' if what else ''}{what}"
+
+
+def messages(channel: str) -> str:
+    """Return the key of the messages that wait for a channel."""
+    return f"or:alerts:messages:{channel}"
+
+
+def due(channel: str) -> str:
+    """Return the key of when the messages of a channel may be sent."""
+    return f"or:alerts:due:{channel}"
+
+
+def sending(channel: str) -> str:
+    """Return the key of who sends by a channel now."""
+    return f"or:alerts:claim:{channel}"
 
 
 def validation(run: str) -> str:

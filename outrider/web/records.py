@@ -121,6 +121,7 @@ class Notification(msgspec.Struct):
     channel: str
     result: str = ""
     id: str | int | None = None
+    ids: list[str] = []
 
 
 class Action(msgspec.Struct):

@@ -300,7 +300,7 @@ def _told(alert: Alert, kept: Records) -> list[dict[str, Any]]:
     return [
         {"channel": told.channel, "result": told.result, "at_s": told.at_s}
         for told in kept.notifications
-        if newest is not None and told.id == newest
+        if newest is not None and (newest == told.id or newest in told.ids)
     ]
 
 

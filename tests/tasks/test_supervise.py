@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from outrider.alerts.channels import base
+from outrider.alerts import message, outbox
 from outrider.settings import Settings
 from outrider.store import keys
 from outrider.supervisor import audit
@@ -99,20 +99,27 @@ def test_the_report_of_a_crash_goes_with_the_alert(ctx: Context, tmp_path: Path)
         "from": "inactive", "to": "firing", "at_s": time.time(), "summary": "a crashed",
     }  # fmt: skip
 
+    def told(**other: Any) -> dict[str, Any]:
+        outbox.put(ctx.redis, {**change, **other})
+        alert._add_crashes(ctx)
+        (found,) = outbox.waiting(ctx.redis)
+        return found
+
     async def test(fleet: Fleet) -> None:
-        assert "crash" not in alert._with_crash(ctx, change)
+        assert "crash" not in told()
         os.kill(fleet.pid("a"), 9)
         await fleet.until(lambda: "crash report" in [what for _, what, _ in fleet.events("a")])
         await asyncio.to_thread(collect._snapshot, ctx)
 
-        told = alert._with_crash(ctx, change)
-        assert (told["crash"]["code"], told["crash"]["name"]) == (-9, "a")
-        assert "a crashed (killed by SIGKILL after " in base.words(told)
+        found = told()
+        assert (found["crash"]["code"], found["crash"]["name"]) == (-9, "a")
+        assert "a crashed (killed by SIGKILL after " in found["summary"]
+        assert "crash" in message.line(found)
         for other in (
-            {"instance": "bot.b.up"}, {"instance": "db.server"}, {"to": "inactive"},
+            {"instance": "bot.b.up"}, {"instance": "db.server"}, {"to": "resolved"},
             {"at_s": time.time() + alert.CRASH_FRESH_S + 5},
         ):  # fmt: skip
-            assert "crash" not in alert._with_crash(ctx, change | other)
+            assert "crash" not in told(**other)
 
     run(test, tmp_path)
 

@@ -100,7 +100,7 @@ def test_a_bot_of_the_file_can_be_changed_from_the_environment(
         ("OUTRIDER_DATABASE__URL", lambda found: found.database.url.get_secret_value()),
         (
             "OUTRIDER_NOTIFY__WEBHOOK__URL",
-            lambda found: found.notify.webhook.url.get_secret_value(),
+            lambda found: found.notify.webhook[0].url.get_secret_value(),
         ),
     ],
 )
@@ -392,3 +392,23 @@ def test_tiers_that_are_kept_in_the_wrong_order_are_refused(text: str, words: st
 def test_the_former_name_of_the_raw_retention_is_answered_with_the_new_one() -> None:
     with pytest.raises(SettingsError, match=r"retention_s: unknown key. Did you mean retention\?"):
         settings.load(written("retention_s = '2d'"))
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ("[[route]]\nname = 'a'\nchannels = ['pigeon']", "route.0.channels", "no such channel"),
+        ("[[route]]\nname = 'a'\nescalate = ['1m: pigeon']", "route.0.escalate", "no such channel"),
+        ("[[route]]\nname = 'a'\nescalate = ['1m: log', '1m: log']", "route.0.escalate", "later"),
+        ("[[route]]\nname = 'a'\nescalate = ['soon']", "route.0.escalate", "is no level"),
+        ("[[route]]\nname = 'a'\nquiet = ['late']", "route.0.quiet", "are no hours"),
+        ("[[silence]]\nname = 'a'\nmatch = {}\nwhen = ['02:00-03:00']", "silence.0.match", "least"),
+        ("[notify.slack]\nurl = 'https://h/'\nrate = '0/60s'", "notify.slack.rate", "nothing"),
+        ("[[notify.ntfy]]\ntopic='a'\n[[notify.ntfy]]\ntopic='b'", "notify", "called ntfy"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_who_is_told_is_named(text: str, key: str, words: str) -> None:
+    problem = only(text)
+
+    assert key == problem.key
+    assert words in f"{problem.message} {problem.remedy}"

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from outrider.alerts.message import Message
 
 
 class Channel(Protocol):
-    """A way to tell people."""
+    """A way to tell people.
+
+    ``rate`` is how many messages it takes in what time, such as ``30/60s``. ``most_alerts`` is how
+    many a message lists. A *sink* is a machine that does its own grouping: it gets each message by
+    itself, and is reminded also of what people have acknowledged.
+    """
 
     name: str
+    rate: str
+    most_alerts: int
+    is_sink: bool
 
-    def deliver(self, change: dict[str, Any]) -> str:
-        """Tell of one change of state and return the result in a word or two.
+    def deliver(self, message: Message) -> str:
+        """Tell of a group of alerts and return the result in a word or two.
 
-        Blocks for at most ten seconds.
+        Blocks for at most ten seconds. May be called again with the same message, whose ``id`` is
+        then the same.
 
         Raises:
             DeliveryError: it did not arrive; ``permanent`` says whether another try can help.
         """
         ...
-
-
-def has_ended(change: dict[str, Any]) -> bool:
-    """Tell whether a change is the end of an alert."""
-    return change["to"] in ("resolved", "inactive")
-
-
-def words(change: dict[str, Any]) -> str:
-    """Return a change as one sentence, on one line whatever its names contain."""
-    status = change["to"]
-    if has_ended(change):
-        status = "resolved"
-    elif change["from"] == change["to"] == "firing":
-        status = "still firing"
-    text = f"[{change['severity']}] {status} on {change['host']}: {change['summary']}"
-    if "crash" in change:
-        text += f" ({change['crash']['summary']})"
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )

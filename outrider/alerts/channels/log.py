@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING
 
-from outrider.alerts.channels import base
+from outrider.alerts import wording
+from outrider.alerts.message import READABLE
+
+if TYPE_CHECKING:
+    from outrider.alerts.message import Message
 
 logger = logging.getLogger("outrider.alerts")
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.CRITICAL}
 
 
 class LogChannel:
-    """Writes one line a change."""
+    """Writes one line a message, and one for each alert that it lists beyond the first."""
 
     name = "log"
+    rate = "600/60s"
+    most_alerts = READABLE
+    is_sink = False
 
-    def deliver(self, change: dict[str, Any]) -> str:
-        """Write the change as one line."""
-        level = logging.INFO if base.has_ended(change) else _LEVELS[change["severity"]]
-        logger.log(level, "%s", base.words(change))
+    def deliver(self, message: Message) -> str:
+        """Write the message, each line an entry of its own."""
+        level = _LEVELS.get(message.severity, logging.WARNING) if message.firing else logging.INFO
+        for line in wording.text(message).split("\n"):
+            logger.log(level, "%s", line)
         return "written"

@@ -1,88 +1,69 @@
-"""Posts a change as JSON to an address of the user's.
+"""Posts a message as JSON, signed, for programs: the format is versioned and documented.
 
-The address comes from settings, but what it resolves to does not: a name may point to loopback or
-to a cloud's metadata service. Unless private targets are allowed, the name is resolved once, the
-result is checked, and the connection goes to that very address; redirects are not followed.
+``X-Outrider-Signature: v1=<hex>`` is the HMAC-SHA256 of ``<timestamp>.<body>`` with the secret,
+where the timestamp is that of ``X-Outrider-Timestamp``, in seconds. A receiver compares both in
+constant time and refuses what is older than five minutes, so that nothing can be replayed.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import socket
-from typing import Any
+import hashlib
+import hmac
+import json
+import time
+from typing import TYPE_CHECKING, Any
 
-import httpx
+from outrider.alerts import guarded, wording
 
-from outrider.alerts.channels import base
-from outrider.errors import DeliveryError
+if TYPE_CHECKING:
+    from outrider.alerts.message import Message
+    from outrider.settings_notify import WebhookSettings
 
-FORMAT_VERSION = 1
-TIMEOUT_S = 8.0
-_SERVER_ERROR, _TIMEOUT, _TOO_MANY = 500, 408, 429
+FORMAT_VERSION = 2
 
 
 class WebhookChannel:
-    """Posts ``{"version": 1, "text": ..., "alert": {...}}``."""
+    """Posts ``{"version": 2, "text": ..., "alerts": [...]}``."""
 
-    name = "webhook"
+    most_alerts = 200
+    is_sink = False
 
-    def __init__(
-        self, url: str, *, allow_private: bool = False, transport: httpx.BaseTransport | None = None
-    ) -> None:
-        self._url = url
-        self._allow_private = allow_private
-        self._transport = transport
+    def __init__(self, given: WebhookSettings) -> None:
+        self.name = given.name
+        self.rate = given.rate
+        self._given = given
 
-    def deliver(self, change: dict[str, Any]) -> str:
-        """Post the change; the server's status code is the result."""
-        body = {"version": FORMAT_VERSION, "text": base.words(change), "alert": change}
-        try:
-            named = httpx.URL(self._url)
-        except httpx.InvalidURL as error:
-            raise DeliveryError(f"notify.webhook.url is no URL: {error}", permanent=True) from None
-        headers = {"Host": named.netloc.decode(), "User-Agent": "outrider"}
-        url, extensions = named, {}
-        if not self._allow_private:
-            url = named.copy_with(host=public_address(named.host))
-            extensions = {"sni_hostname": named.host}
-        try:
-            with (
-                httpx.Client(timeout=TIMEOUT_S, transport=self._transport, trust_env=False) as http,
-                # The status is the answer; a body, however long, is not read.
-                http.stream(
-                    "POST", url, json=body, headers=headers, extensions=extensions
-                ) as answer,
-            ):
-                status = answer.status_code
-        except httpx.HTTPError as error:
-            raise DeliveryError(
-                f"webhook {named.host} did not answer: {error or type(error).__name__}",
-                permanent=False,
-            ) from None
-        if not answer.is_success:
-            again = status >= _SERVER_ERROR or status in (_TIMEOUT, _TOO_MANY)
-            raise DeliveryError(f"webhook {named.host} answered {status}", permanent=not again)
-        return str(status)
+    def deliver(self, message: Message) -> str:
+        """Post the message; the server's status code is the result."""
+        body = json.dumps(payload(message)).encode()
+        headers = {"X-Outrider-Id": message.id}
+        if self._given.secret:
+            timestamp = str(int(time.time()))
+            signed = signature(self._given.secret.get_secret_value(), timestamp, body)
+            headers |= {"X-Outrider-Timestamp": timestamp, "X-Outrider-Signature": signed}
+        answer = guarded.post(
+            self._given.url.get_secret_value(), body, what=f"webhook {self.name}",
+            allow_private=self._given.allow_private, headers=headers,
+        )  # fmt: skip
+        return str(answer.status)
 
 
-def public_address(host: str) -> str:
-    """Return the address of a host, which must be a public one.
+def payload(message: Message) -> dict[str, Any]:
+    """Return the JSON object of a message."""
+    return {
+        "version": FORMAT_VERSION, "id": message.id, "kind": message.kind,
+        "text": wording.title(message), "severity": message.severity, "at_s": message.at_s,
+        "route": message.route, "group": {"id": message.group, "labels": message.labels},
+        "firing": message.firing, "resolved": message.resolved, "unlisted": message.unlisted,
+        "level": message.level, "alerts": message.alerts,
+    }  # fmt: skip
 
-    Raises:
-        DeliveryError: the name does not resolve, or to a private, loopback or link-local address.
+
+def signature(secret: str, timestamp: str, body: bytes) -> str:
+    """Return what the header ``X-Outrider-Signature`` must hold.
+
+    >>> signature("0123456789abcdef", "1795454660", b"{}")[:19]
+    'v1=5d6a5fab53ad9e07'
     """
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise DeliveryError(
-            f"webhook host {host} does not resolve: {error}", permanent=False
-        ) from None
-    addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
-    for address in addresses:
-        if not address.is_global or address.is_multicast:
-            raise DeliveryError(
-                f"webhook host {host} is at {address}, which is not public; "
-                "set notify.webhook.allow_private = true if that is meant.",
-                permanent=True,
-            )
-    return str(addresses[0])
+    digest = hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256)
+    return f"v1={digest.hexdigest()}"

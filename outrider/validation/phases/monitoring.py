@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, cast
 
-from outrider.alerts import journal
+from outrider.alerts import journal, outbox
 from outrider.clock import tick_at
 from outrider.store import keys
 from outrider.validation import timing
@@ -106,7 +106,7 @@ def _round_trip(env: Env, tasks: Tasks) -> float | str:
 
 
 def _outbox(env: Env) -> Iterator[Figure]:
-    waiting = journal.outbox(env.redis)
+    waiting = outbox.waiting(env.redis)
     oldest_s = max((env.clock.now() - change["at_s"] for change in waiting), default=0.0)
     note = f"the oldest for {oldest_s:.0f} s" if waiting else ""
     yield fact("monitoring.outbox", len(waiting), "notifications", note)

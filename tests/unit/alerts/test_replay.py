@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,15 +44,16 @@ def test_what_fires_still_lasts_until_the_end_and_windows_reach_over_the_start()
 @pytest.mark.parametrize(
     ("rule", "series", "value"),
     [
-        ("anomaly(x) > 8", "x", lambda tick: 100.0 if tick == 400 else float(tick % 3)),
+        ("anomaly(x) > 0", "x",
+         lambda tick: 100.0 if 3480 <= tick < 3490 else 5.0 + math.sin(tick) + tick % 3),
         ("time_to_limit(host.disk.used_ratio) < 2h", "host.disk.used_ratio",
-         lambda tick: 0.5 + tick / 1000),
+         lambda tick: 0.5 + max(0, tick - 3100) / 1000),
     ],
 )  # fmt: skip
 def test_what_the_analysis_said_is_computed_anew(
     rule: str, series: str, value: Callable[[int], float]
 ) -> None:
-    store = stored(value, 420, series)
-    found = replay.replay(store, rules.parse("r", rule), "h", 13_500.0, 14_200.0)
+    store = stored(value, 3520, series)
+    found = replay.replay(store, rules.parse("r", rule), "h", 44_300.0, 45_200.0)
 
-    assert [first.instance for first, _ in replay.firings(found.changes, 14_200.0)] == [series]
+    assert [first.instance for first, _ in replay.firings(found.changes, 45_200.0)] == [series]

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from outrider.alerts import defaults, journal
+from outrider.alerts import defaults, dispatch, journal, ways
 from outrider.alerts.state import Alert, Transition
+from outrider.clock import SYSTEM
+from outrider.settings import Settings
 from outrider.store import connection
 from outrider.store.redis import RedisStore
 
@@ -33,7 +35,8 @@ def seeded(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with connection.connect(valkey_url) as client:
         RedisStore("", client=client).append("h", 100, {"bot.canary.up": 0.0})
         journal.commit(client, "h", 100, [FIRING], [CHANGE])
-        journal.told(client, CHANGE.plain(), "log", result="written", done=True, at_s=1001.0)
+        settings = Settings()
+        dispatch.run(client, settings, SYSTEM, ways.of_settings(settings), ["h"])
 
 
 @pytest.fixture
@@ -171,6 +174,61 @@ def test_what_cannot_be_tried_is_refused(
     assert words in said.stderr
 
 
+@pytest.mark.usefixtures("seeded")
+def test_an_alert_is_acknowledged_snoozed_commented_and_taken_back(outrider: Outrider) -> None:
+    assert (
+        "acknowledged: h|bot is down|bot.canary.up"
+        in outrider("alerts", "ack", "bot=canary", "-m", "mine", "--for", "1h").stdout
+    )
+    (shown,) = json.loads(outrider("alerts", "list", "--json").stdout)
+    assert (shown["ack"]["kind"], shown["ack"]["comment"]) == ("ack", "mine")
+    assert outrider("alerts", "ack", "bot=canary", "--undo").exit_code == 0
+    assert outrider("alerts", "snooze", "rule=bot is *", "--for", "5m").exit_code == 0
+    assert outrider("alerts", "comment", "bot=canary", "a\x1b[2Jb").exit_code == 0
+    said = outrider("alerts", "log", "--comments")
+
+    assert "\x1b[2J" not in said.stdout
+    done = json.loads(outrider("alerts", "log", "--comments", "--json").stdout)
+    assert [one["did"] for one in done] == ["commented", "snoozed", "took it back", "acknowledged"]
+
+
+@pytest.mark.usefixtures("seeded")
+def test_a_silence_is_made_listed_and_ended(outrider: Outrider) -> None:
+    assert outrider("alerts", "silences").stdout.strip() == "nothing is silenced."
+    made = outrider("alerts", "silence", "host=h", "--for", "2h", "-m", "new disk").stdout
+    name = made.partition(":")[0]
+    assert all(word in outrider("alerts", "silences").stdout for word in (name, "host=h", "disk"))
+    assert outrider("alerts", "unsilence", name).exit_code == 0
+    assert json.loads(outrider("alerts", "silences", "--json").stdout) == []
+    assert len(json.loads(outrider("alerts", "silences", "--ended", "--json").stdout)) == 1
+
+
+@pytest.mark.usefixtures("seeded")
+def test_the_log_says_who_was_told_and_as_csv_runs_no_formula(outrider: Outrider) -> None:
+    assert outrider("alerts", "comment", "bot=canary", "=cmd()").exit_code == 0
+    assert "written" in outrider("alerts", "log").stdout
+    assert "nothing yet." in outrider("alerts", "log", "--waiting").stdout
+    assert "'=cmd()" in outrider("alerts", "log", "--comments", "--csv").stdout
+
+
+@pytest.mark.usefixtures("seeded")
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (("ack", "bot=nobody"), "No alert matches bot=nobody"),
+        (("ack", "canary"), "'canary' picks no alert"),
+        (("silence", "host=*", "--for", "1h"), "not every alert"),
+        (("unsilence", "x"), "no such silence"),
+        (("send-test", "pigeon"), "pigeon: no such channel. Known: log."),
+    ],
+)
+def test_what_cannot_be_done_is_said(call: tuple[str, ...], words: str, outrider: Outrider) -> None:
+    said = outrider("alerts", *call)
+
+    assert said.exit_code == 2
+    assert words in said.stderr
+
+
 def test_tests_in_a_file_are_run_and_a_failure_ends_with_one(
     folder: Path, outrider: Outrider
 ) -> None:
@@ -192,3 +250,13 @@ def test_tests_in_a_file_are_run_and_a_failure_ends_with_one(
     assert "expected none, found bot.a.up" in said.stdout
     outcomes = json.loads(outrider("alerts", "test", "t.toml", "--json").stdout)
     assert [(each["test"], len(each["failures"])) for each in outcomes] == [("good", 0), ("bad", 1)]
+
+
+def test_a_test_message_tells_how_each_channel_fares(folder: Path, outrider: Outrider) -> None:
+    hook = '[notify.webhook]\nurl = "http://127.0.0.1:1/"\n'
+    (folder / "outrider.toml").write_text(hook)
+    assert "log: written" in outrider("alerts", "send-test", "log").stdout
+    said = outrider("alerts", "send-test")
+
+    assert said.exit_code == 1
+    assert "webhook: failed: webhook webhook: 127.0.0.1 is at 127.0.0.1" in said.stdout

@@ -62,8 +62,8 @@ def show(as_json: bool, series: int | None) -> None:
     plain = json.loads(found.model_dump_json())
     for bot in plain["bots"].values():  # where bots get their tokens from
         bot["env"] = dict.fromkeys(bot["env"], _HIDDEN)
-    if plain["notify"]["webhook"]:  # whoever knows it may post there
-        plain["notify"]["webhook"]["url"] = _HIDDEN
+    for hook in plain["notify"]["webhook"]:  # whoever knows it may post there
+        hook["url"] = _HIDDEN
     if as_json:
         predicted = {
             "series": expected.series,

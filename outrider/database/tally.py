@@ -282,10 +282,10 @@ def timings() -> dict[str, tuple[int, float, float, dict[int, int]]]:
         return {}
     held = TALLY.holds.total(anew=True)
     costs = {
-        "db.query": TALLY.calls.histogram(),
+        "db.query_time": TALLY.calls.histogram(),
         "db.connect": TALLY.connects.total(anew=True),
-        "db.pool.wait": held.waits,
-        "db.pool.hold": held.cost,
+        "db.pool.wait_time": held.waits,
+        "db.pool.hold_time": held.cost,
     }
     return {
         name: (cost.calls, cost.seconds, cost.longest_s, cost.buckets)

@@ -196,10 +196,10 @@ def test_holds_are_counted_with_their_squares(engine: sa.Engine, clock: Clock) -
 
     assert values["db.pool.hold_seconds_total"] == 4.0
     assert values["db.pool.hold_squares_total"] == 10.0
-    assert timings["db.pool.hold"][:3] == (2, 4.0, 3.0)
-    assert sum(timings["db.pool.hold"][3].values()) == 2
-    assert timings["db.pool.wait"][0] == 2
-    assert tally.timings()["db.pool.hold"][2] == 0.0  # the longest begins anew
+    assert timings["db.pool.hold_time"][:3] == (2, 4.0, 3.0)
+    assert sum(timings["db.pool.hold_time"][3].values()) == 2
+    assert timings["db.pool.wait_time"][0] == 2
+    assert tally.timings()["db.pool.hold_time"][2] == 0.0  # the longest begins anew
 
 
 def test_statements_are_told_apart_and_bounded(engine: sa.Engine) -> None:
@@ -264,5 +264,5 @@ def test_a_bots_frame_has_the_histograms(engine: sa.Engine, monkeypatch: Any) ->
     bot.flush()
     told = frame.decode(sent[-1])
 
-    assert {"db.query", "db.pool.wait", "db.pool.hold"} <= told.timings.keys()
-    assert sum(told.buckets["db.query"].values()) == told.timings["db.query"][0]
+    assert {"db.query_time", "db.pool.wait_time", "db.pool.hold_time"} <= told.timings.keys()
+    assert sum(told.buckets["db.query_time"].values()) == told.timings["db.query_time"][0]

@@ -18,7 +18,7 @@ Hinkley, D. V. (1970), Inference about the change-point in a sequence of random 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +45,7 @@ _LASTING_SPREADS = 1.5
 # The best split of noise reaches this now and then; below it no column is looked at closer.
 _LEAST_STATISTIC = 3.5
 _CLIP = 10.0
+_GREATEST = 1e100
 _OLDER = 0.5  # the older share of the window says what is usual
 _USUAL = 0.9
 # What is timed has a long tail: a handler that waits once in ten calls is no slower for it.
@@ -96,6 +97,7 @@ def changes(signals: Signals, history: Mapping[str, Usual] | None = None) -> lis
     ticks = len(signals.times_s)
     if ticks < LEAST_TICKS or not signals.columns:
         return []
+    signals = replace(signals, values=_bounded(signals.values), counts=_bounded(signals.counts))
     splits, statistic = _splits(signals.values)
     found = []
     for place in range(len(signals.columns)):
@@ -106,6 +108,11 @@ def changes(signals: Signals, history: Mapping[str, Usual] | None = None) -> lis
         if change is not None:
             found.append(change)
     return found
+
+
+def _bounded(values: Array) -> Array:
+    """Return values whose squares and products are numbers too; what is not finite stays so."""
+    return np.where(np.isfinite(values), np.clip(values, -_GREATEST, _GREATEST), values)
 
 
 def _splits(values: Array) -> tuple[NDArray[np.intp], Array]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from outrider.sdk import bot
 from outrider.store import connection
 from tests.servers.valkey import Server
 
@@ -24,6 +25,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     # A busy machine may hold a call up for longer than the 40 ms after which Redis counts as away.
     monkeypatch.setenv("OUTRIDER_CACHE_TIMEOUT_S", "5")
+
+
+@pytest.fixture(autouse=True)
+def _forget_bots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test begin without the bots that others made: what comes later is named by them."""
+    monkeypatch.setattr(bot, "_CURRENT", [])
 
 
 @pytest.fixture(scope="session")

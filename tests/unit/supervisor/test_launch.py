@@ -27,8 +27,13 @@ FACTS = python(
 
 def launched(spec: ProcessSpec, log: Path) -> tuple[str, int]:
     """Return what a process wrote, and its exit code."""
-    with log.open("wb") as output:
-        process = asyncio.run(SpawnLauncher().launch(spec, output=output.fileno()))
+    # A shell has what it runs in the background ignore it, and a supervisor handles it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with log.open("wb") as output:
+            process = asyncio.run(SpawnLauncher().launch(spec, output=output.fileno()))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (process.how, process.why) == ("spawn", "")
     ended = os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED)
     os.close(process.pidfd)

@@ -56,7 +56,7 @@ def test_the_first_screen_answers_how_the_fleet_does(well: Fleet, page: Page) ->
 def test_caches_show_hits_by_tier_and_what_warming_did(well: Fleet, page: Page) -> None:
     plan: Any = {"ahead": 7, "useful": 6, "wasted": 1, "extra": 1, "off": ""}
     well.redis.hset(cache_keys.plan("prices"), mapping=plan)
-    for ticks_ago, hits in ((3, 0.0), (2, 40.0), (1, 80.0)):  # the newest tick is taken
+    for ticks_ago, hits in ((9, 0.0), (8, 40.0), (7, 80.0)):  # the newest is taken
         well.row(
             ticks_ago=ticks_ago,
             bot__canary__up=1.0,

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: up test lint bench docs clean
+.PHONY: up test explore lint bench docs clean
 
 up: $(VENV)/.examples        ## set up and run the stack with the example fleet
 	@OUTRIDER_CONFIG=examples/fleet/outrider.toml $(BIN)/outrider up $(ARGS)
@@ -11,6 +11,9 @@ up: $(VENV)/.examples        ## set up and run the stack with the example fleet
 test: $(VENV)/.dev           ## run every test
 	@$(BIN)/python tests/prepare.py
 	@$(BIN)/python -m pytest $(ARGS)
+
+explore: $(VENV)/.dev        ## search anew for what breaks a property; `make test` repeats the known cases
+	@$(BIN)/python -m pytest --hypothesis-profile=explore $(ARGS)
 
 lint: $(VENV)/.dev           ## ruff, mypy and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

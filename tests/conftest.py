@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from outrider.sdk import bot
 from outrider.store import connection
@@ -15,6 +16,11 @@ from tests.servers.valkey import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# `make test` says the same of the same code each time; `make explore` looks for what is new.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("explore", derandomize=False)
+settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)

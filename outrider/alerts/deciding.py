@@ -37,8 +37,12 @@ def judge(
     ack: Acknowledgement | None,
     hidden: bool,
     now_s: float,
+    missed: bool = False,
 ) -> Fate:
-    """Return what one member of a group is now."""
+    """Return what one member of a group is now.
+
+    ``missed``: it was told, but while it was hidden its message was replaced before it was sent.
+    """
     if change["to"] not in ACTIVE:
         # The end of what people know of is told in any case: somebody waits for it.
         return "ended" if told or not hidden else "dropped"
@@ -46,7 +50,7 @@ def judge(
         return "hidden"
     if ack and ack.holds(now_s):
         return "acked"
-    return "still" if told and not ack else "new"
+    return "still" if told and not ack and not missed else "new"
 
 
 @dataclass
@@ -60,6 +64,7 @@ class Tally:
     told: list[str] = field(default_factory=list)
     over: list[str] = field(default_factory=list)
     run_out: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
     since_s: float | None = None
     recheck_s: float | None = None
 
@@ -88,6 +93,7 @@ class Tally:
             case "ended" | "dropped":
                 self.over.append(key)
             case "hidden":
+                self.hidden.append(key)
                 self._recheck(now_s + RECHECK_S)
             case "acked" if ack and ack.until_s is not None:
                 self._recheck(ack.until_s)

@@ -72,9 +72,12 @@ def tell(client: redis.Redis, name: str, world: World) -> list[str]:
         route = world.routes.get(head[b"route"].decode(), world.fallback)
         most = max((channel.most_alerts for channel in world.channels.values()), default=0)
         tally = Tally(most)
+        missed = cast("set[bytes]", client.smembers(keys.group(name, "missed")))
         for key, change, told, ack in members(client, name):
-            hidden = world.hides(change)
-            fate = deciding.judge(change, told=told, ack=ack, hidden=hidden, now_s=world.now_s)
+            fate = deciding.judge(
+                change, told=told, ack=ack, hidden=world.hides(change), now_s=world.now_s,
+                missed=key.encode() in missed,
+            )  # fmt: skip
             tally.add(key, change, fate, ack, world.now_s)
         last_s = float(head[b"last_s"]) if b"last_s" in head else None
         decision = deciding.decide(
@@ -149,17 +152,18 @@ def _write(client: redis.Redis, look: _Look, channels: list[Channel]) -> bool:
             }
         )  # fmt: skip
     noted = decision.kind is not None and not decision.sinks_only
+    replaces = any(one["expected"] for one in messages)
     wrote = {
         "version": look.version, "messages": messages, "level": decision.kept,
         "last_s": repr(look.now_s) if decision.kind else "",
-        "told": tally.told if noted else [],
+        "told": tally.told if noted else [], "missed": tally.hidden if replaces else [],
         "ended": tally.over if noted or not tally.of("ended") else [],
         "unacknowledged": tally.run_out if noted else [], "next_s": decision.next_s,
         "kept_s": int(max(_SHORTEST_MEMORY_S, look.route.group_interval_s)),
     }  # fmt: skip
     asked = [
         keys.group(look.name), keys.group(look.name, "members"), keys.group(look.name, "told"),
-        keys.GROUPS, keys.ACKS,
+        keys.GROUPS, keys.ACKS, keys.group(look.name, "missed"),
     ]  # fmt: skip
     return bool(client.register_script(_TELL)(keys=asked, args=[look.name, json.dumps(wrote)]))
 

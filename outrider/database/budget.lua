@@ -63,7 +63,8 @@ local function serve(told_before)
         h.cap = h.cap + 1
         keep(first, h, before)
         if h.want > h.cap then enqueue(first, h) end
-        redis.call('PUBLISH', channel, 'cap ' .. first .. ' ' .. h.cap .. ' ' .. h.seq)
+        local news = string.format('cap %s %d %.0f', first, h.cap, h.seq)
+        redis.call('PUBLISH', channel, news)
         left = free()
       end
     end
@@ -95,8 +96,9 @@ if what == 'plan' then
   if redis.call('HEXISTS', state, 'wall') == 0 then
     -- Nobody knows what was given out before: whoever still holds it tells within a lease's time.
     redis.call('HSET', state, 'frozen_until_ms', now_ms + ARGV[5])
-    -- Numbers of caps must not begin anew: they are above all that were given before.
-    redis.call('HSET', state, 'seq', now_ms)
+    -- Numbers of caps must not begin anew. As microseconds they are above all that were given
+    -- before: nobody gives caps faster than that.
+    redis.call('HSET', state, 'seq', clock[1] .. string.format('%06d', clock[2]))
   end
   local wall, surge = tonumber(ARGV[3]), tonumber(ARGV[4])
   local planned, floor, reserved = {}, {}, 0
@@ -153,9 +155,12 @@ if what == 'renew' then
   if fresh then
     h = {cap = 0, open = open, floor = 0, starter = 0, want = want, instance = instance, seq = seq,
          share = number(shares, instance), application = ARGV[9], process = ARGV[10]}
+    -- A server's clock may have gone back while it was away.
+    if seq > number(state, 'seq') then redis.call('HSET', state, 'seq', ARGV[7]) end
   end
-  -- A message that comes late or twice tells of the past: it frees nothing.
-  h.open = seq == h.seq and open or math.max(h.open, open)
+  -- A message that comes late or twice tells of the past: it frees nothing, and takes nothing
+  -- that was given to another meanwhile.
+  h.open = seq == h.seq and open or math.max(h.open, math.min(open, h.cap))
   if h.floor == 0 then
     local owner = redis.call('HGET', owners, instance)
     local floor = number(floors, instance)

@@ -33,9 +33,12 @@ survives these:
 - *Messages come late or twice*: each change of a cap has a number, and only newer ones count; only
   who knows the newest may lower it.
 
-What remains: a process that is stopped between its check and its connect, for longer than its lease
-and an audit, may open that one connection too many. Nothing outside the server could prevent it;
-the operations' part of the wall is there for it.
+What remains: a floor that a plan lowers is lent at once, so a process that is out of touch at that
+moment keeps the old one until it reaches Redis again; and when Redis forgets everything in the same
+moment as a plan raises a floor, the raise counts before the others told what they have. Plans move
+floors rarely, by one or two, and the operations' part of the wall is there for it. And a process
+that is stopped between its check and its connect, for longer than its lease
+and an audit, may open that one connection too many. Nothing outside the server could prevent it.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ def actions_seen(host: str) -> str:
 
 
 def group(name: str, what: str = "") -> str:
-    """Return a key of a group of alerts: its own, ``members`` or ``told``."""
+    """Return a key of a group of alerts: its own, ``members``, ``told`` or ``missed``."""
     return f"or:alerts:group:{name}{':' if what else ''}{what}"
 
 

@@ -61,12 +61,14 @@ class Fleet(RuleBasedStateMachine):
         self.every: list[Process] = []
         self.number = 0
         self.sent: list[tuple[str, str, dict[str, Any]]] = []
-        self.floors = dict(zip(INSTANCES, floors, strict=True))
-        self._publish(self.floors, max(floors))
+        self._publish(dict(zip(INSTANCES, floors, strict=True)), max(floors))
         self._thaw()
 
     def _publish(self, floors: dict[str, int], surge: int) -> None:
         self.made.publish(WALL, surge, {name: Part(n, n + 1) for name, n in floors.items()})
+        given: Any = self.client.hgetall(self.made._keys[1])
+        self.floors = {name.decode(): int(n) for name, n in given.items()}
+        self.surge = self.made.state()["surge"]
 
     def _thaw(self) -> None:
         """Let a lease's time pass since the budget was born; the living renew within it."""
@@ -127,8 +129,15 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(process=processes)
     def lose(self, process: Process) -> None:
-        """Its lease ends unrenewed: it falls to its base, by its own clock."""
-        if process.alive and process.leased:
+        """Its lease ends unrenewed: it falls to its base, by its own clock.
+
+        Not before it heard that a plan lowered its floor: see what remains, in budget.py.
+        """
+        if (
+            process.alive
+            and process.leased
+            and process.base <= self.floors.get(process.instance, 0)
+        ):
             process.cap = min(process.cap, process.base)
             process.leased = False
             self.made.bury(process.holder)
@@ -140,13 +149,18 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(floors=st.lists(st.integers(0, 3), min_size=3, max_size=3), surge=st.integers(0, 3))
     def plan(self, floors: list[int], surge: int) -> None:
-        self._publish(dict(zip(INSTANCES, floors, strict=True)), surge)
+        asked = dict(zip(INSTANCES, floors, strict=True))
+        for each in self.every:  # who is away cannot hear that its floor is lowered
+            if each.alive and not each.leased and each.instance in asked:
+                asked[each.instance] = max(asked[each.instance], each.base)
+        self._publish(asked, surge)
 
     @rule()
     def forget(self) -> None:
         """Redis loses everything; the living tell what they have before anything is lent again.
 
-        Of the dead it knows nothing any more: the server has ended their sessions by then.
+        Of the dead it knows nothing any more: the server has ended their sessions by then. The plan
+        that follows is the one that was in force: see budget.py.
         """
         self.client.flushall()
         for each in self.every:
@@ -154,7 +168,7 @@ class Fleet(RuleBasedStateMachine):
                 each.open = 0
             elif not each.leased:
                 each.cap = min(each.cap, each.base)
-        self._publish(self.floors, 1)
+        self._publish(self.floors, self.surge)
         self._thaw()
 
     @rule(number=st.integers(0, 1000))

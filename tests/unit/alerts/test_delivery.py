@@ -194,6 +194,26 @@ class Story(RuleBasedStateMachine):
         self.client.close()
 
 
+def test_what_was_silenced_before_its_message_was_sent_is_told_later(fleet: Fleet) -> None:
+    (channel,) = fleet.channels
+    fleet.set(notify={"group_interval_s": 5})
+    channel.error = DeliveryError("away", permanent=False)
+    fleet.fires("a")
+    fleet.run()
+    made = silences.add(
+        fleet.client, {"bot": "a"}, author="x", now_s=fleet.clock.now_s, lasts_s=1e6
+    )
+    fleet.fires("b")
+    fleet.run(30)
+    channel.error = None
+    fleet.run(400)
+    assert known(fleet.told) == {"b"}
+    silences.end(fleet.client, made.id, fleet.clock.now_s)
+    groups.wake(fleet.client, fleet.clock.now_s)
+    fleet.run(400)
+    assert known(fleet.told) == {"a", "b"}
+
+
 def test_whatever_happens_people_come_to_know_how_things_are(valkey_url: str) -> None:
     Story.url = valkey_url
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -57,7 +57,6 @@ class Alert:
     since_s: float = 0.0
     value: float = 0.0
     seen_s: float = 0.0
-    reminded_s: float = 0.0
     summary: str = ""
     fired_s: float = 0.0
 
@@ -137,7 +136,7 @@ def noted(alert: Alert, value: float, seen_s: float) -> Alert:
     """Return an alert with what a row says of it; written out, since every row does it often."""
     return Alert(
         alert.rule, alert.instance, alert.host, alert.severity, alert.state, alert.since_s,
-        value, seen_s, alert.reminded_s, alert.summary, alert.fired_s,
+        value, seen_s, alert.summary, alert.fired_s,
     )  # fmt: skip
 
 

@@ -48,6 +48,12 @@ BUILT_IN = (
     Inhibition(
         "Celery broker is away", {"rule": "Celery broker is away"}, {"rule": "Celery *"}, ("host",)
     ),
+    Inhibition(
+        "error budget burns fast",
+        {"rule": "error budget burns fast"},
+        {"rule": "error budget *"},
+        ("budget",),
+    ),
 )
 
 

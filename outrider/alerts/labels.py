@@ -1,9 +1,9 @@
 """What an alert is called by: its labels, and the patterns that pick alerts by them.
 
-The labels of every alert are ``rule``, ``severity``, ``host``, ``instance``, and ``bot`` where it
-is about one; whatever else a change carries under ``labels`` is added. A pattern is
-``label = text``, where ``*`` stands for anything; all patterns of a matcher must match, and a label
-that an alert does not have is empty.
+The labels of every alert are ``rule``, ``severity``, ``host``, ``instance``, and ``bot`` or
+``budget`` where it is about one; whatever else a change carries under ``labels`` is added. A
+pattern is ``label = text``, where ``*`` stands for anything; all patterns of a matcher must match,
+and a label that an alert does not have is empty.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Labels = Mapping[str, str]
     Matcher = Mapping[str, str]
 
+_BUDGET = re.compile(r"slo\.(.+)\.(?:page|ticket|left_ratio)", re.DOTALL)
 _SILENT_HOST = re.compile(r"fleet\.host\.(.+)\.silent", re.DOTALL)
 
 
@@ -43,6 +44,8 @@ def of(alert: Mapping[str, Any]) -> dict[str, str]:
         found[name] = str(alert.get(name, ""))
     if bot := bot_of(found["instance"]):
         found.setdefault("bot", bot)
+    if budget := _BUDGET.fullmatch(found["instance"]):
+        found.setdefault("budget", budget[1])
     if silent := _SILENT_HOST.fullmatch(found["instance"]):
         found["host"] = silent[1]
     return found

@@ -256,6 +256,19 @@ def test_a_built_in_inhibition_can_be_taken_away(client: redis.Redis) -> None:
     assert fleet.run().told == 2
 
 
+def test_a_budget_that_burns_fast_hides_its_slower_burn_alone(client: redis.Redis) -> None:
+    fleet = Fleet(client)
+    fleet.happens(
+        change(rule="error budget burns fast", instance="slo.answers.by.canary.page"),
+        change(rule="error budget burns", instance="slo.answers.by.canary.ticket"),
+        change(rule="error budget burns", instance="slo.liveness.ticket"),
+    )
+    fleet.run()
+
+    told = {alert["instance"] for one in fleet.told for alert in one.alerts}
+    assert told == {"slo.answers.by.canary.page", "slo.liveness.ticket"}
+
+
 def named(*names: str) -> list[Notebook]:
     return [Notebook(name) for name in names]
 

@@ -17,6 +17,7 @@ EXIT_UNAVAILABLE = 3
 _COMMANDS = {
     "up": ("up:up", "Run the whole stack here: Redis, worker, beat, Flower, dashboard, bots."),
     "status": ("status:status", "Say how the fleet is: verdict, bots, alerts, what happened."),
+    "top": ("top.command:top", "Watch the fleet live, as with top or htop; --once for one frame."),
     "bots": ("bots:bots", "List, start, stop and restart bots; read their logs."),
     "report": (
         "report:report",

@@ -477,14 +477,9 @@ def _print_csv(columns: Sequence[str], rows: list[list[Any]]) -> None:
     import csv
     import sys
 
-    from outrider.cli import terminal
-
-    def cell(value: Any) -> str:
-        # A spreadsheet would run what begins like a formula.
-        text = terminal.safe(value)
-        return f"'{text}" if text.lstrip()[:1] in tuple("=+-@") else text
+    from outrider import outside
 
     write: Callable[[Sequence[str]], Any] = csv.writer(sys.stdout).writerow
     write(columns)
     for row in rows:
-        write([cell(value) for value in row])
+        write([outside.cell(value) for value in row])

@@ -69,7 +69,10 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except OutriderError as error:
-            click.echo(f"outrider: {error}", err=True)
+            from outrider.cli import terminal
+
+            # Mistakes in settings and rules are a line each; names in them stay on theirs.
+            terminal.say(*f"outrider: {error}".split("\n"), err=True)
             away = isinstance(error, RedisUnavailable | SupervisorUnavailable)
             sys.exit(EXIT_UNAVAILABLE if away and not error.permanent else EXIT_BAD_INPUT)
 

@@ -95,6 +95,7 @@ BY_NAME = {column.name: column for column in (NAME, *COLUMNS)}
 BY_KEY = {column.key: column for column in BY_NAME.values()}
 _WIDEST_NAME = 32
 _LEAST_WHY = 12
+_ROOM_FOR_WHY = 70
 LEAD = 3  # the mark of the selected line, the icon, a space
 
 
@@ -112,11 +113,13 @@ def layout(bots: list[Bot], width: int, *, hosts: int) -> Layout:
     longest = max((len(NAME.cell(bot)) for bot in bots), default=0)
     name = max(NAME.width, min(longest, _WIDEST_NAME, width // 3))
     left = width - LEAD - name
+    # Why a bot is down says more than how many errors it counted.
+    reserved = _LEAST_WHY + 1 if width >= _ROOM_FOR_WHY and any(map(why, bots)) else 0
     chosen: set[str] = set()
     for column in sorted(COLUMNS, key=lambda column: column.rank):
         if column.name == "host" and hosts < 2:  # noqa: PLR2004 - one host needs no column
             continue
-        if left - column.width - 1 < 0:
+        if left - reserved - column.width - 1 < 0:
             break
         chosen.add(column.name)
         left -= column.width + 1

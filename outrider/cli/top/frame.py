@@ -7,6 +7,7 @@ name and text from outside goes through ``terminal.safe``.
 
 from __future__ import annotations
 
+import textwrap
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -101,9 +102,11 @@ def _head(found: Frame, looks: View, screen: Screen) -> list[Text]:
     judged = found["verdict"]
     icon = screen.icons.get(judged["state"], "?")
     style = STYLES.get(judged["state"], "")
-    said = Text(f"{icon} {judged['state'].upper()}  ", style)
-    said.append(safe(judged["text"]), "bold")
-    lines.append(said)
+    word = f"{icon} {judged['state'].upper()}  "
+    first, *more = _wrapped(word + safe(judged["text"]), screen)
+    lines.append(Text(first, "bold"))
+    lines[-1].stylize(style, 0, len(word))
+    lines += [Text(f"  {line}", "bold") for line in more]
     if judged["why"]:
         lines.append(Text(f"  why: {safe(judged['why'])}"))
     if judged["advice"]:
@@ -117,6 +120,15 @@ def _head(found: Frame, looks: View, screen: Screen) -> list[Text]:
     return lines
 
 
+def _wrapped(text: str, screen: Screen) -> list[str]:
+    """Return the sentence on two lines at most where the screen is low, else on as many as needed.
+
+    Cut with an ellipsis: whoever has so narrow a screen finds the rest in ``outrider status``.
+    """
+    width, most = max(10, screen.width - 2), 2 if screen.height is not None else 1000
+    return textwrap.wrap(text, width, max_lines=most, placeholder="…") or [""]
+
+
 def _hosts(found: Frame, screen: Screen) -> list[Text]:
     name = max((len(safe(host["name"])) for host in found["hosts"]), default=0)
     lines = [_host(host, min(name, 20), screen) for host in found["hosts"][:_MOST_HOSTS]]
@@ -128,7 +140,8 @@ def _hosts(found: Frame, screen: Screen) -> list[Text]:
 def _host(host: dict[str, Any], name_width: int, screen: Screen) -> Text:
     line = Text("")
     state = host["state"] if host["fresh"] else "unknown"
-    line.append(f"{screen.icons.get(state, '?')} ", STYLES.get(state, ""))
+    icon = " " if host["fresh"] and state == "unknown" else screen.icons.get(state, "?")
+    line.append(f"{icon} ", STYLES.get(state, ""))  # nothing while no analysis has judged it yet
     line.append(f"{set_cell_size(safe(host['name']), name_width)}  ", "bold")
     if not host["fresh"]:
         since_s = host["since_s"]

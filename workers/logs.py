@@ -15,7 +15,7 @@ LONGEST = 20_000
 
 
 class OneLine(logging.Filter):
-    """Writes what is not printable as Python would: a line break as ``\\n``.
+    r"""Writes what is not printable as Python would: a line break as ``\n``.
 
     Tracebacks keep their lines.
     """

@@ -47,7 +47,7 @@ def test_a_key_sorts_and_again_turns_round_and_the_unknown_stays_last() -> None:
 
 @pytest.mark.parametrize("column", columns.BY_NAME)
 def test_every_column_sorts_by_its_key_both_ways(column: str) -> None:
-    looks = after(columns.BY_NAME[column].key, View(sort="none"))
+    looks = after(columns.BY_NAME[column].key, View(sort="cpu" if column == "name" else "name"))
 
     assert (looks.sort, looks.turned) == (column, False)
     assert set(names(looks)) == {"ant", "bee", "cat"}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from outrider.web import records
+
 if TYPE_CHECKING:
     from outrider.web.recent import Recent
 
@@ -35,7 +37,7 @@ def of(rows: Recent, bot: str, *, over_s: float) -> dict[str, Any]:
     ]
     return {
         "handler_s": value,
-        "handler": timing,
+        "handler": records.clean(timing),
         "handler_part": part,
         "errors_per_min": _errors_per_min(rows, bot, names, over_s),
         "api_per_min": _per_minute(

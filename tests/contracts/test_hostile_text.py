@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
@@ -33,6 +34,8 @@ from outrider.alerts.channels.log import LogChannel
 from outrider.alerts.state import Alert
 from outrider.analysis import page as analysis_page
 from outrider.analysis.plot import Mark, Picture
+from outrider.cache import keys as cache_keys
+from outrider.cache.usage import Use
 from outrider.cli import here, terminal
 from outrider.cli.main import main
 from outrider.cli.top import frame
@@ -75,8 +78,8 @@ TEXTS = {
     "right to left": f"{MARK}\u202egnp.exe\u202c\u200f\u2066\u200b\ufeff",
     "half a pair": f"{MARK}a\ud800b\udfff",
     "percent": f"{MARK}%s %(name)s {{0}} {{x.__class__}} ${{HOME}}",
-    "a megabyte": MARK + "x" * (1 << 20),
-    "a megabyte of lines": f"{MARK}\n\x1b[1m" * (1 << 18),
+    "a megabyte": MARK + "x" * (1 << 20) + MARK,
+    "many lines": f"{MARK}\n\x1b[1m" * (1 << 14),
 }
 # The longest that any of them may make of a megabyte that is shown some twenty times.
 MOST = 250_000
@@ -103,6 +106,13 @@ def check_lines(shown: str) -> None:
 
 def check_terminal(shown: str) -> None:
     check_lines(shown)
+    assert MARK in shown
+
+
+def check_log(shown: str) -> None:
+    """A bot's own lines, which may say anything; they steer nothing."""
+    assert all(line.isprintable() for line in shown.splitlines())
+    assert len(shown) < MOST
     assert MARK in shown
 
 
@@ -152,6 +162,16 @@ def check_html(shown: str) -> None:
     assert not reader.tags & {"script", "img", "iframe", "object", "a", "form", "base", "link"}
     check_lines(shown)
     assert MARK in shown
+
+
+def check_series(shown: str) -> None:
+    """Names as they are, since they are asked for by them; the page cleans what it shows."""
+    found = json.loads(shown)
+    names = [each.pop("name") for each in found["series"]]
+    assert all(len(name) <= 300 for name in names)
+    assert any("handler" in name or "canary" in name or MARK in name for name in names) or not names
+    for text in texts(found):
+        check_lines(text)
 
 
 def check_web(shown: str) -> None:
@@ -271,16 +291,20 @@ def seed(world: World) -> None:
     client.zadd(keys.HOSTS, {"alpha": now_s})
     store, tick = RedisStore(world.url, client=client), int(now_s // 10)
     for ago in (2, 1, 0):
-        bot = {f"bot.{name}.rss_bytes": 3e7, f"bot.{name}.handler.{name}.p95_s": 0.5,
+        bot = {f"bot.{name}.rss_bytes": 3e7, f"bot.canary.handler.{name}.p95_s": 0.5,
                f"bot.canary.cache.{name}.hits_total": 500.0 * (3 - ago),
                f"bot.canary.cache.{name}.misses_total": 500.0 * (3 - ago),
-               f"bot.canary.{name}": 1.0, name: 2.0}  # fmt: skip
+               name: 2.0}  # fmt: skip
         store.append("alpha", tick - ago, bot)
         fleet = {"redis.memory_bytes": 1e6, f"celery.queue.{name}.length": 1.0, f"db.{name}": 1.0}
         store.append(keys.FLEET, tick - ago, fleet)
     word = {"name": text, "bot": text, "state": "failed", "reason": text, "since_s": now_s}
+    client.zadd(cache_keys.NAMESPACES, {name: now_s})
+    use = Use(loader=name, bot=name, ttl_s=60.0, last_use_s=now_s, uses=500)
+    client.hset(cache_keys.usage(name), name, msgspec.msgpack.encode(use))
     client.set(keys.bots("alpha"), json.dumps([word, word | {"name": "b", "state": text}]))
-    alert = Alert(name, name, "alpha", "critical", "firing", now_s, 1.0, now_s, summary=name)
+    short = name[: 1 << 17]  # what is longer than a megabyte in all is counted as damaged
+    alert = Alert(short, short, "alpha", "critical", "firing", now_s, 1.0, now_s, summary=short)
     journal.commit(client, "alpha", 1, [alert], [])
     change = {
         "id": text, "rule": text, "instance": text, "host": text, "severity": "critical",
@@ -302,7 +326,7 @@ def seed(world: World) -> None:
     client.hset(keys.scaling("alpha"), "a", json.dumps(decided))
     folder = world.folder / ".outrider" / "logs"
     audit.keep(folder, what=text, bot=text, who=text, peer=Peer(1, 0), why=text, result=text)
-    (folder / "canary.log").write_bytes(text.encode("utf-8", "surrogatepass") + b"\n")
+    (folder / "canary.log").write_bytes(f"{text}\n{MARK}\n".encode("utf-8", "surrogatepass"))
 
 
 # -- every output
@@ -396,7 +420,7 @@ OUTPUTS: dict[str, tuple[Callable[[World], str], Callable[[str], None]]] = {
     "bots show": (command("bots", "show", "canary"), check_terminal),
     "bots actions": (command("bots", "actions"), check_terminal),
     "bots scale --explain": (command("bots", "scale", "--explain"), check_terminal),
-    "bots logs": (command("bots", "logs", "canary"), check_terminal),
+    "bots logs": (command("bots", "logs", "canary"), check_log),
     "report": (command("report", "host", "alpha"), check_terminal),
     "report as JSON": (command("report", "host", "alpha", "--json"), check_json),
     "report fleet": (command("report", "fleet"), check_terminal),
@@ -410,6 +434,9 @@ OUTPUTS: dict[str, tuple[Callable[[World], str], Callable[[str], None]]] = {
     "metrics export as JSON": (command("metrics", "export", "*", "--format", "json"),
                                lambda text: check_json(text.partition("\n]\n")[0] + "\n]")),
     "cache stats": (command("cache", "stats"), check_terminal),
+    "cache top": (lambda world: world.run("cache", "top", storable(world.text)), check_terminal),
+    "cache explain": (lambda world: world.run("cache", "explain", *2 * [storable(world.text)]),
+                      check_terminal),
     "cache advise": (command("cache", "advise"), check_lines),
     "lines of text": (said, check_terminal),
     "an unknown host": (refused("report", "host", "TEXT"), check_terminal),
@@ -418,7 +445,7 @@ OUTPUTS: dict[str, tuple[Callable[[World], str], Callable[[str], None]]] = {
     "an unknown alert": (refused("alerts", "ack", "host=TEXT"), check_terminal),
     "an unknown rule": (refused("alerts", "test", "TEXT"), check_terminal),
     "dashboard, /api/status": (page("/api/status"), check_web),
-    "dashboard, /api/series": (page("/api/series"), check_web),
+    "dashboard, /api/series": (page("/api/series"), check_series),
     "dashboard, /api/analysis": (page("/api/analysis?host=alpha"), check_web),
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ import json
 import logging
 import re
 import time
+import urllib.parse
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import httpx
     import redis
 
 MARK = "zq7"
@@ -227,6 +229,12 @@ class World:
         return said.stdout + said.stderr
 
     def get(self, path: str, **headers: str) -> str:
+        answer = self.ask(path, **headers)
+        assert answer.status_code == 200, answer.text[:300]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        return answer.text
+
+    def ask(self, path: str, **headers: str) -> httpx.Response:
         store = RedisStore(self.url, client=self.client)
         source = Source(
             tiers.of_redis(store, Retention(), client=self.client), self.client, address="redis",
@@ -234,10 +242,7 @@ class World:
         )  # fmt: skip
         with asyncio.Runner() as runner:
             visitor = Visitor(assemble(source, token=TOKEN), runner)
-            answer = visitor.get(path, {"Authorization": f"Bearer {TOKEN}", **headers})
-            assert answer.status_code == 200, answer.text[:300]
-            assert answer.headers["x-content-type-options"] == "nosniff"
-            return answer.text
+            return visitor.get(path, {"Authorization": f"Bearer {TOKEN}", **headers})
 
     def samples(self) -> list[Any]:
         return [("celery_task_sent_total", "counter", {"name": storable(self.text)}, 1.0)]
@@ -378,6 +383,24 @@ def slo_html(world: World) -> str:
     })  # fmt: skip
 
 
+def configured(*arguments: str) -> Callable[[World], str]:
+    """A command in a folder whose settings hold the text; they may refuse it, and say so."""
+
+    def show(world: World) -> str:
+        name = json.dumps(storable(world.text))
+        config = world.folder / "hostile.toml"
+        config.write_text(
+            f'[[slo]]\nname = {name}\nindicator = "alive"\nobjective = 0.9\n'
+            f'[[alert]]\nname = {name}\nwhen = "x > 1 for 30s"\nadvice = {name}\n',
+            "utf-8",
+        )
+        run = CliRunner(env={"OUTRIDER_CONFIG": str(config)}).invoke(main, list(arguments))
+        assert run.exception is None or isinstance(run.exception, SystemExit), run.exception
+        return run.stdout + run.stderr
+
+    return show
+
+
 def command(*arguments: str) -> Callable[[World], str]:
     return lambda world: world.run(*arguments)
 
@@ -438,6 +461,9 @@ OUTPUTS: dict[str, tuple[Callable[[World], str], Callable[[str], None]]] = {
     "cache explain": (lambda world: world.run("cache", "explain", *2 * [storable(world.text)]),
                       check_terminal),
     "cache advise": (command("cache", "advise"), check_lines),
+    "slo list": (configured("slo", "list"), check_terminal),
+    "alerts list --rules": (configured("alerts", "list", "--rules"), check_terminal),
+    "config check": (configured("config", "check"), check_lines),
     "lines of text": (said, check_terminal),
     "an unknown host": (refused("report", "host", "TEXT"), check_terminal),
     "an unknown bot": (refused("report", "bot", "TEXT"), check_terminal),
@@ -455,6 +481,20 @@ def test_hostile_text_is_shown_escaped_and_bounded(output: str, world: World) ->
     show, check = OUTPUTS[output]
 
     check(show(world))
+
+
+@pytest.mark.parametrize("path", ["/api/query", "/api/series", "/api/analysis"])
+def test_a_question_that_is_refused_is_answered_safely(path: str, world: World) -> None:
+    text = storable(world.text)[:3000]  # a client refuses to ask with more
+    asked = urllib.parse.urlencode(dict.fromkeys(("host", "series", "match", "since"), text))
+    answer = world.ask(f"{path}?{asked}")
+
+    assert answer.status_code in (200, 400)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert len(answer.text) < 5000
+    for text in texts(answer.json()):
+        check_lines(text)
 
 
 @pytest.mark.parametrize("path", ["/", "/series"])

@@ -43,7 +43,11 @@ class Lookout:
                 return self._nothing(str(error))
         if self._source is not None and url in ("", self._url):
             return self._source.look()
-        made = self._open(url)
+        try:
+            made = self._open(url)
+        except ValueError:  # its text may show parts of the password
+            shown = connection.without_password(url)
+            return self._nothing(f"{shown!r} is no Redis address: redis://:PASSWORD@host:6379/0.")
         found = made.look()
         if self._source is None or found["problem"] is None:
             self._source, self._url = made, url
@@ -100,7 +104,7 @@ class Watch:
             self._soon.wait(self._interval_s)
 
 
-def aside(work: Callable[[], str], done: Callable[[str], None]) -> None:
+def aside(work: Callable[[], str], done: Callable[[str], None]) -> threading.Thread:
     """Run what takes its time in a thread of its own, and hand on what it says, or why not."""
 
     def run() -> None:
@@ -112,4 +116,6 @@ def aside(work: Callable[[], str], done: Callable[[str], None]) -> None:
             said = f"failed: {type(error).__name__}: {error}"
         done(said)
 
-    threading.Thread(target=run, name="deed", daemon=True).start()
+    thread = threading.Thread(target=run, name="deed", daemon=True)
+    thread.start()
+    return thread

@@ -270,9 +270,7 @@ def _fitted(text: str, width: int, *, is_left: bool) -> str:
 
 def _footer(found: Frame, looks: View) -> Text:
     if looks.asking:
-        bot = looks.asking
-        asked = f" Restart {safe(bot['name'])} on {safe(bot['host'])}?  y: yes   other keys: no "
-        return Text(asked, "bold reverse")
+        return Text(f" {_question(looks.asking, found)}  y: yes   other keys: no ", "bold reverse")
     if looks.typing:
         return Text(f" filter: {safe(looks.filter)}_   Enter: keep   Esc: clear", "reverse")
     if looks.said:
@@ -283,6 +281,17 @@ def _footer(found: Frame, looks: View) -> Text:
         many += f" match {safe(looks.filter)!r}"
     keys = "q quit  / filter  p pause  r restart  ? help"
     return Text(f" {keys}   {many}, by {columns.BY_NAME[looks.sort].title}", "dim")
+
+
+def _question(bot: dict[str, Any], found: Frame) -> str:
+    """Ask for what will be done: a first instance has its bot's name, which means all of them."""
+    meant = [
+        each
+        for each in found["bots"]
+        if each["host_key"] == bot["host_key"] and bot["name"] in (each["name"], each["bot"])
+    ]
+    many = f", all {len(meant)} instances of it" if len(meant) > 1 else ""
+    return f"Restart {safe(bot['name'])} on {safe(bot['host'])}{many}?"
 
 
 def _clock(at_s: float) -> str:

@@ -145,6 +145,24 @@ def test_help_names_every_key_that_sorts() -> None:
         assert words in shown
 
 
+def test_a_question_says_how_many_instances_it_is_about() -> None:
+    fleet = Fleet().healthy()
+    fleet.bots(
+        {"name": "canary", "bot": "canary", "state": "ready"},
+        {"name": "canary-2", "bot": "canary", "state": "ready"},
+        {"name": "echo", "bot": "echo", "state": "ready"},
+    )
+    found = frames.snapshot(fleet)
+    asked = {
+        bot["name"]: drawn(found, looks=View(asking=bot, filter="echo"))[-1].partition("?")[0]
+        for bot in found["bots"]
+    }
+
+    assert asked["canary"] == " Restart canary on alpha, all 2 instances of it"
+    assert asked["canary-2"] == " Restart canary-2 on alpha"
+    assert asked["echo"] == " Restart echo on alpha"
+
+
 def test_why_a_bot_is_down_goes_before_its_rates() -> None:
     fleet = Fleet().healthy()
     fleet.bots({"name": "canary", "state": "failed", "reason": "exit code 1"})

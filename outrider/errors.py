@@ -5,6 +5,7 @@
     OutriderError
     ├── SettingsError        outrider.toml or the environment is wrong; holds every mistake
     ├── BadArgument          a task, command or call was given a value it can't take
+    │   └── Mistakes           so many of them, or one shown beneath its text: several lines
     ├── RedisUnavailable     the server does not answer (worth another try)
     │   └── RedisRefused     it answers, and says no (password, version): trying again is no use
     ├── SupervisorUnavailable  nothing listens on the control socket
@@ -22,6 +23,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class OutriderError(Exception):
@@ -61,6 +66,16 @@ class SettingsError(OutriderError):
 
 class BadArgument(OutriderError):  # noqa: N818 - reads as the message it is
     """A value can't be taken; the text names it, what was expected and an example."""
+
+
+class Mistakes(BadArgument):
+    """Mistakes of what its owner wrote, such as rules: their lines are printed as lines.
+
+    The text of any other error is one line, whatever a name that it repeats contains.
+    """
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        super().__init__("\n".join(lines))
 
 
 class RedisUnavailable(OutriderError):  # noqa: N818

@@ -11,7 +11,7 @@ from celery import Celery
 
 from outrider import settings as settings_module
 from outrider.store import address
-from outrider.workers import config
+from outrider.workers import config, logs
 
 app = Celery("outrider")
 
@@ -22,6 +22,7 @@ def _configuration() -> dict[str, Any]:
 
 
 app.add_defaults(_configuration)
+logs.install()
 # By name: beat and Flower use this application too, and need none of a worker's parts.
 app.steps["consumer"].update(
     ("outrider.workers.lifecycle:VisibilityStep", "outrider.workers.lifecycle:DeadlineStep")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from outrider.errors import BadArgument
+from outrider.errors import Mistakes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,7 +80,7 @@ def parse(texts: Iterable[str], timezone: str = "UTC") -> Calendar:
         else:
             spans.append(span)
     if wrong:
-        raise BadArgument("\n".join(wrong))
+        raise Mistakes(wrong)
     return Calendar(tuple(spans), timezone)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from outrider.alerts import calendar
 from outrider.alerts.rules import Rule, Severity, parse
-from outrider.errors import BadArgument
+from outrider.errors import BadArgument, Mistakes
 from outrider.settings import instance_names
 from outrider.slo.rules import RULES as OF_BUDGETS
 
@@ -86,7 +86,7 @@ def of_settings(settings: Settings) -> list[Rule]:
             if alert.enabled:
                 rules[rule.name] = rule
     if wrong:
-        raise BadArgument("\n".join(wrong))
+        raise Mistakes(wrong)
     return list(rules.values())
 
 
@@ -117,5 +117,5 @@ def of_alert(alert: AlertSettings, timezone: str) -> Rule:
     except BadArgument as error:
         wrong.append(str(error))
     if wrong:
-        raise BadArgument("\n".join(wrong))
+        raise Mistakes(wrong)
     return rule

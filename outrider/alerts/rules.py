@@ -23,7 +23,7 @@ from outrider.alerts import checking, expression, grammar
 from outrider.alerts.calendar import Calendar
 from outrider.alerts.expression import Absent, Binary, Node, Number, Unary, Windowed
 from outrider.alerts.grammar import Matcher, Mistake
-from outrider.errors import BadArgument
+from outrider.errors import Mistakes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,7 +100,7 @@ def parse(
     """
     written = grammar.read(when)
     if isinstance(written, Mistake):
-        raise BadArgument(_told(when, written))
+        raise Mistakes([_told(when, written)])
     mistakes = written.mistakes or checking.check(written.condition)
     held = written.condition
     if not mistakes and written.clear is not None:
@@ -109,7 +109,7 @@ def parse(
     if not mistakes:
         mistakes = list(_unknown_labels(written))
     if mistakes:
-        raise BadArgument("\n".join(_told(when, mistake) for mistake in mistakes))
+        raise Mistakes(_told(when, mistake) for mistake in mistakes)
     return Rule(
         name, when, severity, written.condition, held,
         written.durations.get("for", 0.0), written.durations.get("keep_firing_for", 0.0),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from outrider import outside
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -23,11 +25,7 @@ def clean(text: Any, most: int = LONGEST_NAME) -> str:
     >>> clean("a" + chr(10) + "b") == "a" + chr(0xFFFD) + "b"
     True
     """
-    text = str(text)[: most + 1]
-    shown = "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )
-    return shown if len(shown) <= most else shown[: most - 1] + "…"
+    return outside.clean(text, most)
 
 
 def title(message: Message) -> str:

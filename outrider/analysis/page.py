@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
+from outrider import outside
 from outrider.analysis import plot, words
 from outrider.analysis.sections import sections
 
@@ -74,12 +75,12 @@ _KEY_LINES = (("mark anomaly", "anomaly"), ("mark change", "change"), ("limit", 
 def render(report: dict[str, Any], pictures: Sequence[Picture], *, now_s: float) -> str:
     """Return a report as HTML, with these pictures."""
     name = f"bot {report['bot']}" if report.get("bot") else str(report["host"])
-    title = html.escape(f"Outrider: {name}")
+    title = _text(f"Outrider: {name}")
     parts = [_verdict(report, name, now_s), *(_section(each) for each in sections(report, now_s))]
     drawn = [_figure(picture) for picture in pictures]
     if drawn:
         parts.insert(1, f'<div class="pictures">{"".join(drawn)}</div>{_key()}')
-    made = html.escape(words.clock(now_s, 0.0))
+    made = _text(words.clock(now_s, 0.0))
     footer = f"<footer>Made by Outrider at {made} from the row of tick {report['tick']:d}.</footer>"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -95,30 +96,35 @@ def _verdict(report: dict[str, Any], name: str, now_s: float) -> str:
     state = report["state"] if report["state"] in ("ok", "warning", "critical") else "unknown"
     since = words.clock(report["since_s"], now_s) if report.get("since_s") else "unknown"
     return (
-        f'<header class="verdict {state}"><h1>{html.escape(str(report["verdict"]))}</h1>'
-        f"<p><b>{state}</b> since {since} · {html.escape(name)} · measured at "
+        f'<header class="verdict {state}"><h1>{_text(report["verdict"])}</h1>'
+        f"<p><b>{state}</b> since {since} · {_text(name)} · measured at "
         f"{words.clock(report['at_s'], now_s)} · {report['series']:d} series</p></header>"
     )
 
 
 def _section(section: Section) -> str:
-    heads = "".join(f"<th scope=col>{html.escape(column)}</th>" for column in section.columns)
+    heads = "".join(f"<th scope=col>{_text(column)}</th>" for column in section.columns)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>"
         for row in section.rows
     )
     return (
-        f"<section><h2>{html.escape(section.title)}</h2><div class=scroll><table><thead>"
+        f"<section><h2>{_text(section.title)}</h2><div class=scroll><table><thead>"
         f"<tr>{heads}</tr></thead><tbody>{body}</tbody></table></div></section>"
     )
 
 
 def _figure(picture: Picture) -> str:
-    caption = "" if picture.title == picture.series else html.escape(picture.title)
+    caption = "" if picture.title == picture.series else _text(picture.title)
     return (
-        f"<figure><h3>{html.escape(picture.series)}</h3><figcaption>{caption}</figcaption>"
+        f"<figure><h3>{_text(picture.series)}</h3><figcaption>{caption}</figcaption>"
         f"{plot.svg(picture)}</figure>"
     )
+
+
+def _text(value: Any) -> str:
+    """Return text from outside as HTML: cleaned, bounded, escaped."""
+    return html.escape(outside.clean(value))
 
 
 def _key() -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from outrider import outside
 from outrider.analysis import words
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def draw(picture: Picture) -> list[Shape]:
 def svg(picture: Picture) -> str:
     """Return a picture as the text of an ``<svg>`` element; everything from outside is escaped."""
     nodes = "".join(_node(shape) for shape in draw(picture))
-    label = html.escape(picture.title)
+    label = html.escape(outside.clean(picture.title))
     return (
         f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
         f"{nodes}</svg>"
@@ -126,7 +127,7 @@ def _node(shape: Shape) -> str:
     given = "".join(f' {name}="{html.escape(value)}"' for name, value in shape.attributes.items())
     return (
         f'<{shape.tag} class="{html.escape(shape.kind)}"{given}>'
-        f"{html.escape(shape.text)}</{shape.tag}>"
+        f"{html.escape(outside.clean(shape.text))}</{shape.tag}>"
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from outrider.cli import here
-from outrider.errors import BadArgument
+from outrider.errors import BadArgument, Mistakes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -393,10 +393,11 @@ def _rule(text: str, settings: Settings) -> Rule:
     except BadArgument as error:
         if any(sign in text for sign in "<>=.("):
             raise
-        raise BadArgument(
+        why = (
             f"no rule is called {text!r} (`outrider alerts list --rules` names them), and it is "
             f"no condition: {error}"
-        ) from None
+        )
+        raise Mistakes([why]) from None
 
 
 def _show_replay(rule: Rule, played: list[Replay], fired: _Fired) -> None:
@@ -477,14 +478,9 @@ def _print_csv(columns: Sequence[str], rows: list[list[Any]]) -> None:
     import csv
     import sys
 
-    from outrider.cli import terminal
-
-    def cell(value: Any) -> str:
-        # A spreadsheet would run what begins like a formula.
-        text = terminal.safe(value)
-        return f"'{text}" if text.lstrip()[:1] in tuple("=+-@") else text
+    from outrider import outside
 
     write: Callable[[Sequence[str]], Any] = csv.writer(sys.stdout).writerow
     write(columns)
     for row in rows:
-        write([cell(value) for value in row])
+        write([outside.cell(value) for value in row])

@@ -132,8 +132,8 @@ def explain(namespace: str, key: str, as_json: bool) -> None:
         if found["left_s"]
         else "not in Redis: the next call loads it"
     )
-    click.echo(f"{namespace} {key}: {there}")
-    click.echo(f"  used {found['uses']:,} times, last {_ago(now_s, found['last_use_s'])} ago")
+    terminal.say(f"{namespace} {key}: {there}")
+    terminal.say(f"  used {found['uses']:,} times, last {_ago(now_s, found['last_use_s'])} ago")
     if found["gap_s"]:
         click.echo(
             f"  asked for every {_time(found['gap_s'])}, lives {_time(found['ttl_s'])}: "
@@ -150,7 +150,7 @@ def explain(namespace: str, key: str, as_json: bool) -> None:
         )
     if not found["repeatable"]:
         click.echo("  can't be warmed: its arguments don't survive JSON")
-    click.echo(f"  loader {found['loader']}, bot {found['bot'] or '-'}, {found['redis_key']}")
+    terminal.say(f"  loader {found['loader']}, bot {found['bot'] or '-'}, {found['redis_key']}")
 
 
 @cache.command()
@@ -165,12 +165,10 @@ def advise(namespace: str | None, as_json: bool) -> None:
     if not found:
         click.echo("nothing to change: no cache with enough calls would pay more otherwise.")
     for each in found:
-        click.echo(each.text)
-        click.echo(f"  do    {each.setting}")
-        click.echo(f"  gain  {each.gain}")
-        click.echo(f"  risk  {each.risk}")
-        for seen in each.evidence:
-            click.echo(f"  seen  {seen}")
+        terminal.say(
+            each.text, f"  do    {each.setting}", f"  gain  {each.gain}", f"  risk  {each.risk}"
+        )
+        terminal.say(*(f"  seen  {seen}" for seen in each.evidence))
 
 
 def _advice(rows: list[dict[str, Any]]) -> list[Any]:

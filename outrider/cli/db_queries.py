@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from outrider.cli import terminal
 from outrider.errors import BadArgument, RedisUnavailable
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ def queries(  # noqa: PLR0917 - one for each option
       outrider db queries --by regression
       outrider db queries --analyze --explain "SELECT * FROM messages WHERE user_id = 7"
     """
-    from outrider.cli import terminal
     from outrider.database import health, top
 
     engine = _engine(url)
@@ -96,7 +96,7 @@ def queries(  # noqa: PLR0917 - one for each option
             else "no statement was seen."
         )
     if seen.note:
-        click.echo(seen.note)
+        terminal.say(seen.note)
 
 
 @click.command()
@@ -162,11 +162,11 @@ def indexes(  # noqa: PLR0917 - one for each option
         return
     _show_advice(len(asked), advice)
     for index in idle:
-        click.echo(
-            f"\n{index.ddl}\n  {index.code}, {units.show_bytes(index.bytes)}: {index.reason}"
+        terminal.say(
+            "", index.ddl, f"  {index.code}, {units.show_bytes(index.bytes)}: {index.reason}"
         )
     for each in built:
-        click.echo(f"{each['name']}: {'kept' if each['kept'] else 'dropped'}, {each['reason']}")
+        terminal.say(f"{each['name']}: {'kept' if each['kept'] else 'dropped'}, {each['reason']}")
     if note:
         click.echo(note)
 
@@ -199,14 +199,13 @@ def locks(url: str | None, as_json: bool) -> None:
         )
         return
     for block in blocks:
-        click.echo(f"{block.root.words()}\n  blocks {len(block.waiting)}:")
-        for session in block.waiting:
-            click.echo(f"  {session.words()}")
+        terminal.say(block.root.words(), f"  blocks {len(block.waiting)}:")
+        terminal.say(*(f"  {session.words()}" for session in block.waiting))
         click.echo(f"  to free them: SELECT pg_terminate_backend({block.root.pid});")
     for session in long:
-        click.echo(f"transaction open for {session.transaction_s:.0f} s: {session.words()}")
+        terminal.say(f"transaction open for {session.transaction_s:.0f} s: {session.words()}")
     for table in bloated:
-        click.echo(
+        terminal.say(
             f"{table.schema}.{table.name}: {table.dead:,} dead rows ({table.dead_ratio:.0%});"
             " VACUUM it."
         )
@@ -226,7 +225,7 @@ def _show_advice(looked_at: int, advice: Advice) -> None:
         f" {missing} {'index is' if missing == 1 else 'indexes are'} missing."
     )
     for proposal in advice.proposals:
-        click.echo(f"\n{proposal.ddl}")
+        terminal.say("", proposal.ddl)
         click.echo(
             f"  up to {proposal.gain:,.0f} times cheaper, {units.show_bytes(proposal.size_bytes)},"
             f" {proposal.write_s_per_s * 1000:.2f} ms of writing a second; {proposal.confidence}"
@@ -234,11 +233,11 @@ def _show_advice(looked_at: int, advice: Advice) -> None:
         for gain in proposal.gains:
             ran = f", {gain.quicker:,.0f} times quicker when run" if gain.quicker else ""
             costs = f"cost {gain.cost_before:,.0f} -> {gain.cost_after:,.1f}{ran}"
-            click.echo(f"  {costs}: {gain.text[:_TEXT]}")
+            terminal.say(f"  {costs}: {gain.text[:_TEXT]}")
         if proposal.replaces:
-            click.echo(f"  then {', '.join(proposal.replaces)} can go")
+            terminal.say(f"  then {', '.join(proposal.replaces)} can go")
     for text, reason in advice.skipped:
-        click.echo(f"\nnot judged: {' '.join(text.split())[:_TEXT]}\n  {reason}")
+        terminal.say("", f"not judged: {' '.join(text.split())[:_TEXT]}", f"  {reason}")
 
 
 def _explain(engine: sa.Engine, text: str, *, analyze: bool, as_json: bool) -> None:
@@ -257,10 +256,9 @@ def _explain(engine: sa.Engine, text: str, *, analyze: bool, as_json: bool) -> N
             json.dumps({"plan": plan, "findings": [dataclasses.asdict(each) for each in found]})
         )
         return
-    for line in plan_findings.explained(plan):
-        click.echo(line)
+    terminal.say(*plan_findings.explained(plan))
     for each in found:
-        click.echo(f"\n{each.code}: {each.text}\n  {each.remedy}")
+        terminal.say("", f"{each.code}: {each.text}", f"  {each.remedy}")
     if not found:
         click.echo(
             "\nnothing is wrong with this plan." + ("" if analyze else " --analyze sees more.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from outrider.cli import terminal
 from outrider.errors import BadArgument
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ def presets(name: str | None, bots: int, max_connections: int, as_json: bool) ->
 
     NAME is development, staging, production or high_performance; all by default.
     """
-    from outrider.cli import terminal
     from outrider.database import presets as ours
     from outrider.database import seed
 
@@ -191,7 +191,7 @@ def doctor_(url: str | None, as_json: bool) -> None:
 
     Exit code 1: something failed; 3: the database does not answer.
     """
-    from outrider.cli import here, terminal
+    from outrider.cli import here
     from outrider.database import advising, doctor
 
     settings: Settings = here.settings()
@@ -221,10 +221,10 @@ def _guarded(do: Any) -> None:
     try:
         do()
     except NotApplied as error:
-        click.echo(f"outrider: {error}", err=True)
+        terminal.say(f"outrider: {error}", err=True)
         sys.exit(EXIT_UNWELL)
     except DatabaseUnavailable as error:
-        click.echo(f"outrider: {error}", err=True)
+        terminal.say(f"outrider: {error}", err=True)
         sys.exit(EXIT_UNAVAILABLE)
 
 
@@ -244,13 +244,12 @@ def _say(change: Any, as_json: bool) -> None:
         click.echo(json.dumps(dataclasses.asdict(change)))
         return
     watched = change.evidence.get("watched", {}).get("words", "")
-    click.echo(change.words() + (f" ({watched})" if watched else ""))
+    terminal.say(change.words() + (f" ({watched})" if watched else ""))
 
 
 def _show_journal(settings: DatabaseSettings, as_json: bool) -> None:
     import datetime as dt
 
-    from outrider.cli import terminal
     from outrider.database import advising
 
     changes = advising.journal_of(settings, _redis()).changes()
@@ -269,13 +268,12 @@ def _show_journal(settings: DatabaseSettings, as_json: bool) -> None:
 
 def _show_advice(told: dict[str, Any], as_json: bool) -> None:
     from outrider import units
-    from outrider.cli import terminal
 
     if as_json:
         click.echo(json.dumps(told))
         return
     machine = told["machine"]
-    click.echo(
+    terminal.say(
         f"{told['server']}: PostgreSQL {machine['version']},"
         f" {units.show_bytes(machine['memory_bytes'])},"
         f" {machine['cores'] or '?'} cores, {machine['storage']}, as {machine['workload']};"
@@ -297,11 +295,11 @@ def _show_advice(told: dict[str, Any], as_json: bool) -> None:
     if restart:
         click.echo("\nBy hand, since a restart is needed and a wrong value can prevent the start:")
         for row in restart:
-            click.echo(f"  ALTER SYSTEM SET {row['name']} = '{row['wanted']}';")
+            terminal.say(f"  ALTER SYSTEM SET {row['name']} = '{row['wanted']}';")
     if told["pending_restart"]:
-        click.echo(f"Waiting for a restart: {', '.join(told['pending_restart'])}.")
+        terminal.say(f"Waiting for a restart: {', '.join(told['pending_restart'])}.")
     for warning in told["warnings"]:
-        click.echo(f"Mind: {warning}.")
+        terminal.say(f"Mind: {warning}.")
     gains = [row["name"] for row in told["advice"] if row["verdict"] == "gain"]
     if not gains:
         click.echo("No gain was measured; nothing is worth applying.")

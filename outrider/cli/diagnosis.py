@@ -14,7 +14,8 @@ def show(found: dict[str, Any], now_s: float) -> None:
     say = terminal.console.print
     style = terminal.STATE_STYLE.get(found["state"], "")
     since = units.show_duration(max(0.0, now_s - found["since_s"]))
-    say(f"{terminal.safe(found['name'])}: {found['state']} for {since}", style=style, markup=False)
+    name, state = terminal.safe(found["name"]), terminal.safe(found["state"])
+    say(f"{name}: {state} for {since}", style=style, markup=False)
     facts = [
         ("why", found["reason"]),
         ("pid", f"{found['pid']} ({found['how']})" if found["pid"] else ""),
@@ -39,7 +40,8 @@ def _crash(report: dict[str, Any]) -> None:
     lived = units.show_duration(report["lived_s"])
     say(
         f"  crash at {_at(report['at_s'])}: {terminal.safe(report['words'])} after {lived},"
-        f" pid {report['pid'] or 'none'}, crash no. {report['crashes']}; then {report['then']}",
+        f" pid {report['pid'] or 'none'}, crash no. {report['crashes']};"
+        f" then {terminal.safe(report['then'])}",
         markup=False, soft_wrap=True, style="yellow",
     )  # fmt: skip
     if report["metrics"]:

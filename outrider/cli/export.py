@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from outrider import outside
 from outrider.errors import BadArgument
 from outrider.samples import is_counter
 from outrider.store import aggregates
@@ -44,7 +45,6 @@ _TEXTS = ("time", "host", "series")
 _BLOCK_S = {RAW: 6 * 3600.0, FIVE_MINUTES: 5 * 86_400.0, HOURS: 60 * 86_400.0}
 # A bucket is left out until the seal that completes it has surely run.
 _SETTLED_S = 1800.0
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Record = tuple[str | float | None, ...]
 
@@ -164,7 +164,7 @@ class _Csv:
 def _cell(value: str | float | None) -> str:
     """Return a value as CSV; text that a spreadsheet would run is disarmed by an apostrophe."""
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA) else value
+        return outside.cell(value)
     return "" if value is None else repr(value)
 
 
@@ -190,7 +190,7 @@ class _Json:
 def _json(value: str | float | None) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return "null" if math.isnan(value) else "1e999" if value > 0 else "-1e999"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value)
 
 
 class _Parquet:

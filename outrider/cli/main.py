@@ -8,7 +8,13 @@ from typing import Any
 
 import click
 
-from outrider.errors import OutriderError, RedisUnavailable, SupervisorUnavailable
+from outrider.errors import (
+    Mistakes,
+    OutriderError,
+    RedisUnavailable,
+    SettingsError,
+    SupervisorUnavailable,
+)
 
 EXIT_BAD_INPUT = 2
 EXIT_UNAVAILABLE = 3
@@ -17,6 +23,7 @@ EXIT_UNAVAILABLE = 3
 _COMMANDS = {
     "up": ("up:up", "Run the whole stack here: Redis, worker, beat, Flower, dashboard, bots."),
     "status": ("status:status", "Say how the fleet is: verdict, bots, alerts, what happened."),
+    "top": ("top.command:top", "Watch the fleet live, as with top or htop; --once for one frame."),
     "bots": ("bots:bots", "List, start, stop and restart bots; read their logs."),
     "report": (
         "report:report",
@@ -63,12 +70,25 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what is no text: Python hands on bytes that are not UTF-8 as half letters."""
+        for each in args:
+            try:
+                each.encode()
+            except UnicodeEncodeError:
+                raise click.UsageError(f"{each!a} is not UTF-8.", ctx) from None
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Turn our errors into one clear line and an exit code."""
         try:
             return super().invoke(ctx)
         except OutriderError as error:
-            click.echo(f"outrider: {error}", err=True)
+            from outrider.cli import terminal
+
+            said = f"outrider: {error}"
+            is_written = isinstance(error, SettingsError | Mistakes)  # by their owner, in lines
+            terminal.say(*(said.split("\n") if is_written else [said]), err=True)
             away = isinstance(error, RedisUnavailable | SupervisorUnavailable)
             sys.exit(EXIT_UNAVAILABLE if away and not error.permanent else EXIT_BAD_INPUT)
 

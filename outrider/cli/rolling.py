@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from outrider.cli import here
+from outrider.cli import here, terminal
 from outrider.errors import UnknownBot
 
 EXIT_NOT_READY = 1
@@ -45,7 +45,7 @@ def _restarted(before: dict[str, Any], why: str) -> str:
         if now["state"] == "ready":
             took = f"{now['start_s']:.3f} s" if now["start_s"] is not None else ""
             note = f"  {now['reason']}" if now["reason"] else ""
-            click.echo(f"  {name:<14}ready    pid {now['pid']}  {took}{note}")
+            terminal.say(f"  {name:<14}ready    pid {now['pid']}  {took}{note}")
             return ""
         if now["state"] != "starting" or now["crashes"] > asked["crashes"]:
             return str(now["reason"] or now["state"])
@@ -56,7 +56,7 @@ def _restarted(before: dict[str, Any], why: str) -> str:
 
 def _give_up(name: str, reason: str, done: int, whole: int) -> None:
     left = whole - done - 1
-    click.echo(
+    terminal.say(
         f"outrider: {name} did not come back: {reason}. Reloaded before it: {done} of {whole}; "
         f"{left} left as they were. Read `outrider bots logs {name}`, mend it, and reload again.",
         err=True,

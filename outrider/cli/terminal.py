@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from outrider import outside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,18 +28,17 @@ STATE_STYLE = {
 }  # fmt: skip
 
 
+_LONGEST_LINE = 20_000
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def safe(value: Any) -> str:
-    """Return text that can't steer a terminal.
+    """Return text that can't steer a terminal, on one line that has an end.
 
     >>> safe("a\\x1b[2Jb")
     'a\ufffd[2Jb'
     """
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value)
-    )
+    return outside.clean(value)
 
 
 def line(text: str) -> str:
@@ -45,7 +47,16 @@ def line(text: str) -> str:
     >>> line("\\x1b[31mred\\x1b[0m\\tand \\x1b[2J")
     'red     and \ufffd[2J'
     """
-    return safe(_COLOUR.sub("", text).expandtabs())
+    return outside.clean(_COLOUR.sub("", text[:_LONGEST_LINE]).expandtabs(), _LONGEST_LINE)
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines; whatever names and texts stand in them, they stay these lines.
+
+    For what is read and copied, such as SQL: a line is not wrapped, and may be long.
+    """
+    for each in lines:
+        click.echo(outside.clean(each, _LONGEST_LINE), err=err)
 
 
 def progress(name: str, state: str, detail: str) -> None:
@@ -64,7 +75,8 @@ def warn(text: str) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """Return a table; cells that are states get their colour."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    named = Text(safe(title)) if title else None  # a str would be read as markup
+    made = Table(title=named, title_justify="left", box=None, pad_edge=False, header_style="dim")
     for column in columns:
         made.add_column(column)
     for row in rows:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from outrider.cli import here
+from outrider.cli import here, terminal
 from outrider.errors import BadArgument
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ def _fill(
             done = now
     failed = waiter.failed
     for one in failed[:3]:
-        click.echo(f"  {one['key']}: {one['error']}", err=True)
+        terminal.say(f"  {one['key']}: {one['error']}", err=True)
     left = len(keys) - done
     who = "workers" if by_workers else "bots"
-    click.echo(
+    terminal.say(
         f"{done - len(failed)} of {len(keys)} keys of {namespace} are warm, by its {who}"
         + (f"; {len(failed)} failed" if failed else "")
         + (f"; {left} were not ready within {within_s:g} s and follow" if left else "")

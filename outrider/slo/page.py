@@ -7,6 +7,8 @@ import html
 import zoneinfo
 from typing import TYPE_CHECKING, Any
 
+from outrider import outside
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -53,7 +55,7 @@ def render(report: dict[str, Any]) -> str:
         f"<header><h1>{title}</h1><p>{said}.</p></header>{body}"
         f"{_maintenance(report['maintenance'], zone)}"
         f"<footer>Made by Outrider at {_when(report['made_s'], zone)}; times are "
-        f"{html.escape(report['timezone'])}.</footer></main></body></html>\n"
+        f"{_text(report['timezone'])}.</footer></main></body></html>\n"
     )
 
 
@@ -85,8 +87,8 @@ def _objective(each: dict[str, Any], zone: zoneinfo.ZoneInfo) -> str:
         ((_when(c["at_s"], zone), c["rule"], c["severity"]) for c in each["calls"][:50]),
     )
     return (
-        f'<section class="{state}"><h2>{html.escape(each["name"])}: <b class="{state}">{word}</b>'
-        f"</h2><p>{html.escape(each['indicator'])}, by {each['method']}. {facts}</p>"
+        f'<section class="{state}"><h2>{_text(each["name"])}: <b class="{state}">{word}</b>'
+        f"</h2><p>{_text(each['indicator'])}, by {each['method']}. {facts}</p>"
         f"{_days(each['days'], 1 - each['objective'])}{who if spent else ''}"
         f"{calls if each['calls'] else ''}</section>"
     )
@@ -124,16 +126,20 @@ def _maintenance(windows: Sequence[dict[str, Any]], zone: zoneinfo.ZoneInfo) -> 
 
 
 def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th scope=col>{html.escape(each)}</th>" for each in heads)
+    head = "".join(f"<th scope=col>{_text(each)}</th>" for each in heads)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
-        for row in rows
+        "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
-    named = f"<h3>{html.escape(title)}</h3>" if title else ""
+    named = f"<h3>{_text(title)}</h3>" if title else ""
     return (
         f"{named}<div class=scroll><table><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def _text(value: Any) -> str:
+    """Return text from outside as HTML: cleaned, bounded, escaped."""
+    return html.escape(outside.clean(value))
 
 
 def _when(at_s: float, zone: zoneinfo.ZoneInfo) -> str:

@@ -32,6 +32,8 @@ Labels = tuple[tuple[str, str], ...]
 MOST_OWN_FAMILIES = 1000
 # Enough for a large fleet; beyond it the memory of places begins anew.
 _MOST_PLACES = 131_072
+# A longer one becomes a label, which is cut.
+_LONGEST_NAME = 200
 _PLAIN = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 # What a type adds to a family's name, in either format; no other family may be called like that.
@@ -145,7 +147,7 @@ class Families:
         elif is_counter(series):
             kind = "counter"
         area = "outrider" if bot is None else "outrider_bot"
-        if _PLAIN.fullmatch(name):
+        if len(name) <= _LONGEST_NAME and _PLAIN.fullmatch(name):
             full = _with_unit(f"{area}_{name.replace('.', '_')}", kind, part)
             family = self._claim(full, kind, _about(found, name), is_own=True)
             if family:

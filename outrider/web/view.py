@@ -225,7 +225,7 @@ def _bot(
         since_s = rows.at_s - beat_age_s  # it hangs, since its last word
     return {
         "name": records.clean(word.name),
-        "bot": word.bot or word.name,
+        "bot": records.clean(word.bot or word.name),
         "host": host["name"],
         "host_key": host["key"],
         "state": word.state if known else "unknown",

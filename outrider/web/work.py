@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from outrider.web import records
+
 if TYPE_CHECKING:
     from outrider.web.recent import Recent
 
@@ -16,10 +18,12 @@ _HANDLERS = ("handler.", "handle_")
 
 
 def of(rows: Recent, bot: str, *, over_s: float) -> dict[str, Any]:
-    """Return a bot's ``handler_s`` with its name and part, API calls a minute, and hit ratio.
+    """Return a bot's slowest handler, errors and API calls a minute, and its caches' hit ratio.
 
-    ``handler_s`` is the 95th percentile of the slowest handler; while nobody computes that, the
-    longest call. ``cache_hit_ratio`` is of the calls within ``over_s``.
+    ``handler_s`` is the 95th percentile of the slowest handler, which ``handler`` and
+    ``handler_part`` name; while nobody computes that, the longest call. ``errors_per_min`` are
+    handlers that raised: nought of those that never did, None of a bot without any.
+    ``cache_hit_ratio`` is of the calls within ``over_s``.
     """
     names = [name for name in rows.own(bot) if name.startswith(_HANDLERS)]
     value, timing, part = _slowest(rows, bot, names, "p95_s")
@@ -33,8 +37,9 @@ def of(rows: Recent, bot: str, *, over_s: float) -> dict[str, Any]:
     ]
     return {
         "handler_s": value,
-        "handler": timing,
+        "handler": records.clean(timing),
         "handler_part": part,
+        "errors_per_min": _errors_per_min(rows, bot, names, over_s),
         "api_per_min": _per_minute(
             rows, bot, [c for c in calls if not c.endswith(".wait.count")], over_s
         ),
@@ -50,6 +55,13 @@ def _slowest(rows: Recent, bot: str, names: list[str], part: str) -> tuple[float
         if name.endswith(f".{part}") and (value := rows.now(f"bot.{bot}.{name}")) is not None
     ]
     return max(found, default=(None, "", ""))
+
+
+def _errors_per_min(rows: Recent, bot: str, names: list[str], over_s: float) -> float | None:
+    if not names:
+        return None
+    raised = [name for name in names if name.endswith(".errors_total")]
+    return _per_minute(rows, bot, raised, over_s) or 0.0
 
 
 def _per_minute(rows: Recent, bot: str, names: list[str], over_s: float) -> float | None:

@@ -13,9 +13,12 @@ export function text(node, words) {
   if (node.textContent !== words) node.textContent = words;
 }
 
+// Names of series are what they are asked for by, so they come as they are: shown, they steer nothing.
+const UNSHOWN = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+
 // A dotted name that may break after its dots and underscores, and nowhere else while it fits.
 export const breakable = (name) =>
-  name.split(/(?<=[._])/).flatMap((part, place) => (place ? [document.createElement("wbr"), part] : [part]));
+  name.replace(UNSHOWN, "\ufffd").split(/(?<=[._])/).flatMap((part, place) => (place ? [document.createElement("wbr"), part] : [part]));
 
 // Words with `code` in them.
 export const marked = (words) =>

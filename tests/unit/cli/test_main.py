@@ -139,3 +139,33 @@ def test_pages_are_not_served_without_a_password(
 
     assert said.exit_code == 2
     assert f"set {variable}" in said.stderr
+
+
+def test_bytes_that_are_no_text_are_refused_before_a_command_meets_them() -> None:
+    refused = subprocess.run(
+        [sys.executable, "-m", "outrider", "report", "host", b"al\xffpha"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert refused.returncode == cli.EXIT_BAD_INPUT
+    assert "'al\\udcffpha' is not UTF-8." in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (errors.BadArgument("no host a\nb"), ["outrider: no host a\N{REPLACEMENT CHARACTER}b"]),
+        (errors.Mistakes(["first", "second"]), ["outrider: first", "second"]),
+    ],
+)
+def test_only_mistakes_of_the_owner_are_printed_in_lines(
+    error: errors.OutriderError, lines: list[str], outrider: Outrider,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("outrider.cli.here.settings", fail)
+
+    assert outrider("alerts", "list", "--rules").stderr.splitlines() == lines

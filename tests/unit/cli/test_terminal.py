@@ -53,3 +53,17 @@ def test_progress_is_a_line_once_there_is_something_to_say() -> None:
         terminal.progress("worker", "ready", "1.0 s\x1b[2J")
 
     assert capture.get().split() == ["worker", "ready", "1.0", "s\N{REPLACEMENT CHARACTER}[2J"]
+
+
+def test_what_is_said_stays_on_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.say("CREATE INDEX a\nDROP TABLE b", "", "x" * 100_000)
+    first, second, third = capsys.readouterr().out.splitlines()
+
+    assert first == "CREATE INDEX a\N{REPLACEMENT CHARACTER}DROP TABLE b"
+    assert second == ""
+    assert third.endswith("x…")
+    assert len(third) < 25_000
+
+
+def test_spaces_of_another_width_are_spaces() -> None:
+    assert terminal.safe("1.5\N{NO-BREAK SPACE}ms") == "1.5 ms"

@@ -66,3 +66,18 @@ def test_the_hit_ratio_is_of_the_last_minute(fleet: Fleet) -> None:
         }
         fleet.series("alpha", values, age_s=age_s)
     assert of(fleet)["cache_hit_ratio"] == 0.75
+
+
+def test_errors_are_of_all_handlers_and_nought_where_none_raised(fleet: Fleet) -> None:
+    for place, age_s in enumerate((60.0, 0.0)):
+        values = {
+            "bot.c.handler.start.count": 5.0,
+            "bot.c.handler.start.errors_total": 2.0 * place,
+            "bot.c.handle_update.errors_total": 1.0 * place,
+            "bot.c.db.errors_total": 50.0 * place,
+            "bot.well.handler.start.count": 5.0,
+            "bot.plain.rss_bytes": 1.0,
+        }
+        fleet.series("alpha", values, age_s=age_s)
+    found = {bot: of(fleet, bot)["errors_per_min"] for bot in ("c", "well", "plain")}
+    assert found == {"c": 3.0, "well": 0.0, "plain": None}

@@ -1,0 +1,1 @@
+"""``outrider top``: the fleet in a terminal, live."""

@@ -90,6 +90,16 @@ EXAMPLES: dict[str, Any] = {
     "retention.hours": "400d",
     "timezone": "Europe/Berlin",
     "dashboard.port": 8787,
+    "dashboard.root_path": "/ops",
+    "dashboard.tls_cert": "/etc/ssl/ops.example.com.pem",
+    "dashboard.tls_key": "/etc/ssl/private/ops.example.com.key",
+    "dashboard.proxies": ["127.0.0.1"],
+    "dashboard.origins": ["https://ops.example.com"],
+    "dashboard.session_s": "12h",
+    "dashboard.user.name": "ann",
+    "dashboard.user.password_hash": (
+        "$argon2id$v=19$m=65536,t=3,p=4$S2FydG9mZmVsc2FsYXQ$SyJ3qBbLp1Xz0FvVqf4mZ1l5q9r3bQ0x"
+    ),
     "flower.port": 5555,
     "database.url": "postgresql://bots:PASSWORD@db.internal:5432/fleet",
     "database.max_connections": 100,

@@ -4,6 +4,7 @@
 import * as charts from "./charts.js";
 import { $, breakable, el, text } from "./dom.js";
 import * as format from "./format.js";
+import { at } from "./root.js";
 import { follow } from "./stream.js";
 import * as analysis from "./analysis.js";
 
@@ -220,7 +221,7 @@ function hostNode() {
 
 // -- bots
 
-const seriesOf = (host, match) => `/series?${new URLSearchParams({ host, match })}`;
+const seriesOf = (host, match) => at(`/series?${new URLSearchParams({ host, match })}`);
 const RANK = { critical: 0, warning: 1, unknown: 2, off: 3, ok: 4 };
 const COLUMNS = [
   { key: "state", label: "State", by: (b) => RANK[b.health] ?? 2 },

@@ -4,6 +4,7 @@
 import * as charts from "./charts.js";
 import { $, breakable, el, marked, text } from "./dom.js";
 import * as format from "./format.js";
+import { at } from "./root.js";
 
 const RANGES = { "1h": 3600, "6h": 21600, "24h": 86400, "7d": 604800, "30d": 2592000 };
 const MOST = 8;
@@ -38,7 +39,7 @@ function address() {
   if (state.range !== "1h") given.set("range", state.range);
   if (state.from) { given.set("from", state.from); given.set("to", state.to); }
   const search = String(given);
-  return search ? `/series?${search}` : "/series";
+  return at(search ? `/series?${search}` : "/series");
 }
 
 function change(next, { quietly = false } = {}) {
@@ -49,7 +50,7 @@ function change(next, { quietly = false } = {}) {
 const span = () => (state.from ? state.to - state.from : RANGES[state.range]);
 
 async function ask(path, given) {
-  const answer = await fetch(`${path}?${new URLSearchParams(given)}`, { cache: "no-store" });
+  const answer = await fetch(at(`${path}?${new URLSearchParams(given)}`), { cache: "no-store" });
   if (answer.status === 401) throw new Error("This page may not see the fleet any more. Open the address that outrider up printed.");
   const said = await answer.json().catch(() => ({ error: `The dashboard answered ${answer.status}.` }));
   if (!answer.ok) throw new Error(said.error);

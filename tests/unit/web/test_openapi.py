@@ -1,0 +1,80 @@
+"""The description of the HTTP API says what is there, and what is there does as it says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from starlette.routing import Route
+
+from outrider.store import connection, keys
+from outrider.web import actions, openapi
+from outrider.web.app import assemble
+from outrider.web.source import Source
+from tests.unit.web.conftest import NOW_S, TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.applications import Starlette
+
+    from tests.unit.web.conftest import Fleet, Visitor
+
+
+def test_every_route_of_the_api_is_described(stranger: Visitor) -> None:
+    described = openapi.describe()["paths"]
+    apis = {
+        route.path
+        for route in stranger.app.routes
+        if isinstance(route, Route) and route.path.startswith("/api/") and "{" not in route.path
+    }
+    assert apis | {"/metrics", "/healthz", "/readyz"} <= set(described)
+    acts = {path.rpartition("/")[2] for path in described if path.startswith("/api/actions/")}
+    assert acts == set(actions.ACTIONS)
+    for what in acts:
+        body = described[f"/api/actions/{what}"]["post"]["requestBody"]
+        fields = body["content"]["application/json"]["schema"]["properties"]
+        assert set(fields) == actions.FIELDS[what]
+
+
+def test_the_description_is_served(owner: Visitor) -> None:
+    assert owner.get("/api/openapi.json").json() == openapi.describe()
+
+
+@pytest.fixture
+def app(fleet: Fleet, valkey_url: str) -> Iterator[Starlette]:
+    fleet.healthy()
+    with connection.connect(valkey_url) as client:
+        client.zadd(keys.HOSTS, {"alpha": NOW_S})
+        source = Source(fleet.tiers, client, address="redis://***@db:6379/0", clock=fleet)
+
+        def orders(what: str, **fields: Any) -> list[dict[str, Any]]:
+            return [{"name": fields["bot"], "state": what}]
+
+        yield assemble(source, token=TOKEN, orders=orders)
+
+
+@pytest.fixture
+def described(app: Starlette) -> Any:
+    return schemathesis.openapi.from_asgi(
+        "/api/openapi.json", app, headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+
+
+schema = schemathesis.pytest.from_fixture("described")
+
+
+@schema.parametrize()
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+def test_what_is_described_holds(case: Any) -> None:
+    case.call_and_validate(headers={"Authorization": f"Bearer {TOKEN}"})
+
+
+@schema.parametrize()
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+def test_nothing_is_told_to_strangers(case: Any) -> None:
+    if case.operation.path not in ("/healthz", "/readyz"):
+        answer = case.call(headers={"Authorization": "Basic Og=="})
+        assert answer.status_code in (401, 429), answer.text

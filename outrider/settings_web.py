@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from outrider.settings_base import Seconds, Table, one_or_more
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def checked_root(path: str) -> str:

@@ -51,7 +51,7 @@ async def _act(
         return _no(415, "Send JSON, with Content-Type: application/json.")
     try:
         given: Any = msgspec.json.decode(await request.body())
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         return _no(400, f"The body is no JSON: {error}.")
     if not isinstance(given, dict):
         return _no(400, "The body must be a JSON object.")

@@ -116,7 +116,7 @@ class Pipe:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
-        self._asked: list[tuple[str, tuple[Any, ...]]] = []
+        self._asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -125,10 +125,12 @@ class Pipe:
         return None
 
     def __getattr__(self, command: str) -> Any:
-        return lambda *given: self._asked.append((command, given))
+        return lambda *given, **named: self._asked.append((command, given, named))
 
     def execute(self) -> list[Any]:
-        return [getattr(self._shelf, command)(*given) for command, given in self._asked]
+        return [
+            getattr(self._shelf, command)(*given, **named) for command, given, named in self._asked
+        ]
 
 
 class Fleet:

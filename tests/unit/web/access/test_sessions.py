@@ -17,9 +17,9 @@ from tests.unit.web.access.conftest import PASSWORD, cheap, log_in
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from outrider.web import access
     from starlette.types import Message
 
+    from outrider.web import access
     from tests.unit.web.conftest import Fleet, Visitor
 
 KEY = b"k" * 32

@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 LONGEST_WHY = 500
 LONGEST_NAME = 500
+LONGEST_PATTERN = 200
 MOST_MATCHERS = 20
 LONGEST_S = 366 * 86_400.0
 MOST_REPLICAS = 1_000
-_BOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+BOT = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$"
+# One line, without what moves a terminal's cursor. As JSON Schema and Python both read it.
+LINE = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$"
+_BOT, _LINE = re.compile(BOT), re.compile(LINE)
 
 
 class NotThere(OutriderError):  # noqa: N818 - reads as the message it is
@@ -96,7 +100,10 @@ def silence(asked: Asked) -> str:
     if not isinstance(matchers, dict) or not 1 <= len(matchers) <= MOST_MATCHERS:
         raise BadArgument('matchers: give an object such as {"host": "alpha"}.')
     if not all(
-        name and isinstance(pattern, str) and pattern and len(name) + len(pattern) <= LONGEST_NAME
+        isinstance(pattern, str)
+        and all(
+            0 < len(word) <= LONGEST_PATTERN and _LINE.fullmatch(word) for word in (name, pattern)
+        )
         for name, pattern in matchers.items()
     ):
         raise BadArgument('matchers: each must be a label and a pattern: {"bot": "canary*"}.')
@@ -129,9 +136,14 @@ def restart(asked: Asked) -> str:
 def scale(asked: Asked) -> str:
     """Run ``replicas`` processes of ``bot`` on ``host``."""
     replicas = asked.given.get("replicas")
-    if type(replicas) is not int or not 0 <= replicas <= MOST_REPLICAS:
+    if (
+        isinstance(replicas, bool)
+        or not isinstance(replicas, int | float)
+        or not 0 <= replicas <= MOST_REPLICAS
+        or replicas != int(replicas)  # 3.0 is a whole number to JSON
+    ):
         raise BadArgument(f"replicas: give a whole number from 0 to {MOST_REPLICAS}.")
-    return _order(asked, "scale", instances=replicas)
+    return _order(asked, "scale", instances=int(replicas))
 
 
 ACTIONS: dict[str, Callable[[Asked], str]] = {
@@ -193,7 +205,7 @@ def _text(given: Mapping[str, Any], name: str, *, longest: int, default: str | N
     found = given.get(name, default)
     if not isinstance(found, str) or (default is None and not found):
         raise BadArgument(f"{name}: give a text.")
-    if len(found) > longest or not found.isprintable():
+    if len(found) > longest or not _LINE.fullmatch(found):
         raise BadArgument(f"{name}: give at most {longest} characters, on one line.")
     return found
 

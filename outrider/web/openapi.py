@@ -10,15 +10,21 @@ from outrider.web import actions
 Schema = dict[str, Any]
 
 _WHY: Schema = {
-    "type": "string", "maxLength": actions.LONGEST_WHY, "description": "kept with the action",
+    "type": "string", "maxLength": actions.LONGEST_WHY, "pattern": actions.LINE,
+    "description": "kept with the action",
 }  # fmt: skip
 _ALERT: Schema = {
     "type": "string", "minLength": 1, "maxLength": actions.LONGEST_NAME,
+    "pattern": actions.LINE,
     "description": "an alert's key: host|rule|instance",
 }  # fmt: skip
 _LASTS: Schema = {"type": "number", "minimum": 1, "maximum": actions.LONGEST_S}
-_BOT: Schema = {"type": "string", "minLength": 1, "maxLength": 80}
-_HOST: Schema = {"type": "string", "minLength": 1, "maxLength": 63}
+_BOT: Schema = {"type": "string", "pattern": actions.BOT}
+_HOST: Schema = {"type": "string", "minLength": 1, "maxLength": 63, "pattern": actions.LINE}
+_WORD: Schema = {
+    "type": "string", "minLength": 1, "maxLength": actions.LONGEST_PATTERN,
+    "pattern": actions.LINE,
+}  # fmt: skip
 _BODIES: dict[str, tuple[str, dict[str, Schema], list[str]]] = {
     "ack": (
         "Acknowledge an alert that fires, until it clears or for a time",
@@ -33,7 +39,9 @@ _BODIES: dict[str, tuple[str, dict[str, Schema], list[str]]] = {
                 "type": "object",
                 "minProperties": 1,
                 "maxProperties": actions.MOST_MATCHERS,
-                "additionalProperties": {"type": "string", "minLength": 1},
+                "description": "label: pattern, * for anything; one at least is not only *",
+                "propertyNames": _WORD,
+                "additionalProperties": _WORD,
             },
             "lasts_s": _LASTS,
         },
@@ -41,7 +49,7 @@ _BODIES: dict[str, tuple[str, dict[str, Schema], list[str]]] = {
     ),
     "unsilence": (
         "End a silence now",
-        {"silence": {"type": "string", "minLength": 1, "maxLength": 40}},
+        {"silence": {**_WORD, "maxLength": 40}},
         ["silence"],
     ),
     "restart": ("Restart a bot", {"bot": _BOT, "host": _HOST}, ["bot", "host"]),

@@ -2,7 +2,8 @@
 
 Each action is one function from what was asked to what came of it, in words. Wrong input is
 refused by name and value; what is not there is told apart from what is wrong, since a page that is
-a minute old asks for bots and alerts that have gone.
+a minute old asks for bots and alerts that have gone. What they call is loaded when first called:
+most dashboards only show.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from outrider import units
-from outrider.alerts import acknowledgement, groups, journal, labels, silences
 from outrider.errors import BadArgument, OutriderError
 from outrider.web import records
 
@@ -74,6 +74,8 @@ def about(what: str, given: Mapping[str, Any]) -> str:
 
 def ack(asked: Asked) -> str:
     """Acknowledge an alert that fires: ``alert``, and ``lasts_s`` if not until it clears."""
+    from outrider.alerts import acknowledgement, groups
+
     alert = _firing(asked)
     lasts_s = _seconds(asked.given, needed=False)
     client, now_s = asked.source.client, asked.source.clock.now()
@@ -87,6 +89,8 @@ def ack(asked: Asked) -> str:
 
 def unack(asked: Asked) -> str:
     """Take an acknowledgement back: ``alert``."""
+    from outrider.alerts import acknowledgement, groups
+
     alert = _firing(asked)
     client, now_s = asked.source.client, asked.source.clock.now()
     acknowledgement.withdraw(client, [alert], author=asked.who, now_s=now_s)
@@ -96,6 +100,8 @@ def unack(asked: Asked) -> str:
 
 def silence(asked: Asked) -> str:
     """Have nobody told of what ``matchers`` match, for ``lasts_s``."""
+    from outrider.alerts import silences
+
     matchers = asked.given.get("matchers")
     if not isinstance(matchers, dict) or not 1 <= len(matchers) <= MOST_MATCHERS:
         raise BadArgument('matchers: give an object such as {"host": "alpha"}.')
@@ -118,6 +124,8 @@ def silence(asked: Asked) -> str:
 
 def unsilence(asked: Asked) -> str:
     """End a silence now: ``silence``, its id."""
+    from outrider.alerts import groups, silences
+
     name = _text(asked.given, "silence", longest=40)
     client, now_s = asked.source.client, asked.source.clock.now()
     try:
@@ -193,6 +201,8 @@ def _order(asked: Asked, what: str, **fields: Any) -> str:
 
 def _firing(asked: Asked) -> str:
     """Return the alert that is named, if it is not inactive."""
+    from outrider.alerts import journal, labels
+
     named = _text(asked.given, "alert", longest=LONGEST_NAME)
     host = named.partition("|")[0]
     active = (asdict(alert) for alert in journal.active(asked.source.client, host))

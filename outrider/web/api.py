@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from outrider.errors import BadArgument, OutriderError, SupervisorUnavailable, UnknownBot
-from outrider.web import access, actions, openapi
+from outrider.web import access, actions
 from outrider.web.access.entrance import gate_of, person_of
 from outrider.web.access.gate import address_of
 
@@ -38,6 +38,8 @@ def routes(orders: actions.Orders | None) -> list[Route]:
 
 
 async def _openapi(request: Request) -> Response:
+    from outrider.web import openapi
+
     return JSONResponse(openapi.describe(gate_of(request).door.root_path))
 
 

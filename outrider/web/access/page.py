@@ -93,4 +93,6 @@ def _page(title: str, body: str, status: int) -> Response:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style></head><body><main><h1>{title}</h1>{body}</main></body></html>\n"
     )
-    return HTMLResponse(text, status_code=status, headers={"Content-Security-Policy": _POLICY})
+    # Where a page tells nobody where it is, browsers send its forms with `Origin: null`.
+    headers = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "same-origin"}
+    return HTMLResponse(text, status_code=status, headers=headers)

@@ -96,6 +96,12 @@ EXAMPLES: dict[str, Any] = {
     "dashboard.proxies": ["127.0.0.1"],
     "dashboard.origins": ["https://ops.example.com"],
     "dashboard.session_s": "12h",
+    "dashboard.oidc.issuer": "https://id.example.com",
+    "dashboard.oidc.client_id": "outrider",
+    "dashboard.oidc.client_secret": "PASSWORD",
+    "dashboard.oidc.address": "https://ops.example.com/ops",
+    "dashboard.oidc.operators": ["ann@example.com"],
+    "dashboard.oidc.viewers": ["*@example.com"],
     "dashboard.user.name": "ann",
     "dashboard.user.password_hash": (
         "$argon2id$v=19$m=65536,t=3,p=4$S2FydG9mZmVsc2FsYXQ$SyJ3qBbLp1Xz0FvVqf4mZ1l5q9r3bQ0x"

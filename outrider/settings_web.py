@@ -63,6 +63,52 @@ class UserSettings(Table):
     )
 
 
+def checked_provider(url: str) -> str:
+    """Return an address of the web that may be trusted: HTTPS, or on this machine."""
+    scheme, _, rest = url.rstrip("/").partition("://")
+    host = rest.partition("/")[0].rpartition(":")[0] or rest.partition("/")[0]
+    if (scheme == "https" and host) or (scheme == "http" and host in ("127.0.0.1", "localhost")):
+        return url
+    raise ValueError(f"{url!r} is not to be trusted; write it like https://id.example.com.")
+
+
+class OidcSettings(Table):
+    """Logging in by OpenID Connect: ``[dashboard.oidc]``. Needs ``outrider[oidc]``."""
+
+    issuer: Annotated[str, AfterValidator(checked_provider)] = Field(
+        description="the provider, exactly as it calls itself"
+    )
+    client_id: str = Field(min_length=1, description="what the provider calls this dashboard")
+    client_secret: SecretStr | None = Field(
+        None, description="the client's secret; none for a public client"
+    )
+    address: Annotated[str, AfterValidator(checked_provider)] = Field(
+        description="the dashboard as browsers see it, root path included; the provider must allow"
+        " this address followed by /login/oidc/callback"
+    )
+    scopes: tuple[str, ...] = Field(("openid", "email"), description="what is asked for")
+    claim: str = Field(
+        "email",
+        min_length=1,
+        description="the claim that decides: a text, or a list such as groups",
+    )
+    operators: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="values of the claim that make an operator; * stands for anything"
+    )
+    viewers: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="values of the claim that make a viewer"
+    )
+    name_claim: str = Field("email", min_length=1, description="the claim that records name")
+
+    @model_validator(mode="after")
+    def _lets_somebody_in(self) -> OidcSettings:
+        if not self.operators and not self.viewers:
+            raise ValueError("nobody could log in; name operators or viewers.")
+        if "openid" not in self.scopes:
+            raise ValueError("scopes must hold openid.")
+        return self
+
+
 class DashboardSettings(ServerSettings):
     """The dashboard, and who may open it: ``[dashboard]``."""
 
@@ -83,6 +129,7 @@ class DashboardSettings(ServerSettings):
     user: Annotated[tuple[UserSettings, ...], BeforeValidator(one_or_more)] = Field(
         (), description="who may log in with a password, besides the token"
     )
+    oidc: OidcSettings | None = Field(None, description="log in by OpenID Connect")
 
     @model_validator(mode="after")
     def _whole(self) -> DashboardSettings:

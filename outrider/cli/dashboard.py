@@ -49,7 +49,7 @@ def dashboard(
         settings_module.load(), root_path=root_path, tls_cert=tls_cert, tls_key=tls_key
     )
     token = os.environ.get("OUTRIDER_DASHBOARD_TOKEN", "")
-    if not token and not found.dashboard.user:
+    if not (token or found.dashboard.user or found.dashboard.oidc):
         raise click.UsageError(
             "set OUTRIDER_DASHBOARD_TOKEN, or name users in the settings ([[dashboard.user]]): "
             "the page is not shown to everybody."

@@ -80,9 +80,9 @@ def assemble(
     door: access.Door | None = None,
     orders: Orders | None = None,
 ) -> Starlette:
-    """Return the dashboard of what this source shows; ``token`` may be empty if there are users."""
+    """Return the dashboard of this source; ``token`` may be empty where people can log in."""
     door = door or access.Door()
-    if token or not door.users:
+    if token or not door.has_names:
         access.check(token)
     links = {"flower": flower_url} if flower_url and _is_web(flower_url) else {}
     package = resources.files("outrider.web")

@@ -173,7 +173,7 @@ def test_without_the_token_there_is_only_a_door(
     page = visit(address, expected="status of 401")
     expect(page.get_by_role("heading")).to_have_text("This dashboard needs its token")
     page.get_by_label("Token").fill(token)
-    page.get_by_role("button", name="Open").click()
+    page.get_by_role("button", name="Log in").click()
     expect(page.locator("#sentence")).to_have_text("All 2 bots are healthy.")
     assert page.url == f"{address}/"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from outrider.settings_web import DashboardSettings
+    from outrider.settings_web import DashboardSettings, OidcSettings
     from outrider.web.access.roles import Role
 
 
@@ -27,6 +27,12 @@ class Door:
     origins: frozenset[str] = frozenset()
     root_path: str = ""
     session_s: float = 43_200.0
+    oidc: OidcSettings | None = None
+
+    @property
+    def has_names(self) -> bool:
+        """Whether anybody but the token's holder can come in."""
+        return bool(self.users) or self.oidc is not None
 
     @classmethod
     def of_settings(cls, settings: DashboardSettings) -> Door:
@@ -39,4 +45,5 @@ class Door:
             origins=frozenset(settings.origins),
             root_path=settings.root_path,
             session_s=settings.session_s,
+            oidc=settings.oidc,
         )

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from outrider.errors import BadArgument
-from outrider.web.access import page, record
+from outrider.web.access import oidc, page, record
 from outrider.web.access.gate import LOGIN, LOGOUT, Gate, address_of, form_of, safe_path
 from outrider.web.access.people import TooOften, Wrong
 from outrider.web.access.roles import ANYONE, OPERATOR, VIEWER, requires
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from outrider.web.access.people import Person
 
 _MOST_ENTRIES = 1_000
+_NO_PROVIDER = "No provider is named in [dashboard.oidc]."
 
 
 def routes() -> list[Route]:
     """Return what belongs to the door."""
     return [
         Route(LOGIN, _login, methods=["GET", "POST"]),
+        Route(oidc.BEGIN, _provider),
+        Route(oidc.CALLBACK, _callback),
         Route(LOGOUT, _logout, methods=["GET", "POST"]),
         Route("/api/me", _me),
         Route("/api/access", _access),
@@ -38,7 +41,7 @@ async def _login(request: Request) -> Response:
     home = f"{gate.door.root_path}/"
     if request.method != "POST":
         onward = safe_path(request.query_params.get("next", home))
-        return _form(gate, onward, status=200)
+        return gate.form(onward, status=200)
     given = form_of(await request.body())
     onward = safe_path(given.get("next") or home)
     name, password = given.get("user", ""), given.get("password", "")
@@ -50,16 +53,65 @@ async def _login(request: Request) -> Response:
     except Wrong as wrong:
         await gate.was_wrong(request.scope, wrong)
         what = "user or password" if gate.people.has_passwords else "token"
-        return _form(gate, onward, status=401, problem=f"This {what} is not right.")
+        return gate.form(onward, problem=f"This {what} is not right.")
     await gate.logged_in(request.scope, person)
     return gate.begin(request.scope, person, onward)
 
 
-def _form(gate: Gate, onward: str, *, status: int, problem: str = "") -> Response:
-    return page.login(
-        action=gate.door.root_path + LOGIN, onward=onward, passwords=gate.people.has_passwords,
-        status=status, problem=problem,
+@requires(ANYONE)
+async def _provider(request: Request) -> Response:
+    """Send a browser to the provider, bound to this login by a cookie."""
+    gate, provider = gate_of(request), gate_of(request).people.oidc
+    if provider is None:
+        return gate.said(request.scope, 404, _NO_PROVIDER)
+    onward = safe_path(request.query_params.get("next", f"{gate.door.root_path}/"))
+    try:
+        url, begun = await provider.begin(onward)
+    except oidc.ProviderFailed as error:
+        return gate.form(onward, status=502, problem=str(error))
+    answer = RedirectResponse(url, status_code=303)
+    answer.set_cookie(
+        _binding(gate), begun.binding, max_age=int(oidc.WITHIN_S), httponly=True, samesite="lax",
+        secure=request.url.scheme == "https", path=gate.door.root_path + oidc.BEGIN,
     )  # fmt: skip
+    return answer
+
+
+@requires(ANYONE)
+async def _callback(request: Request) -> Response:
+    """Take what the provider sent back, and begin a session."""
+    gate, scope = gate_of(request), request.scope
+    home = f"{gate.door.root_path}/"
+    if gate.people.oidc is None:
+        return gate.said(scope, 404, _NO_PROVIDER)
+    try:
+        begun, person = await _came_back(request, gate.people.oidc)
+    except TooOften as often:
+        await gate.was_often(scope)
+        return gate.too_often(scope, often)
+    except oidc.LoginRefused as error:
+        await gate.was_wrong(scope, Wrong(str(error)))
+        return gate.form(home, problem=str(error))
+    except oidc.ProviderFailed as error:
+        return gate.form(home, status=502, problem=str(error))
+    await gate.logged_in(scope, person)
+    answer = gate.begin(scope, person, begun.onward, page.onward(begun.onward))
+    answer.delete_cookie(_binding(gate), path=gate.door.root_path + oidc.BEGIN)
+    return answer
+
+
+async def _came_back(request: Request, provider: oidc.Oidc) -> tuple[oidc.Begun, Person]:
+    gate, asked = gate_of(request), request.query_params
+    begun = provider.take(asked.get("state", ""), request.cookies.get(_binding(gate), ""))
+    if "code" not in asked:
+        told = asked.get("error", "nothing")[:80]
+        raise oidc.LoginRefused(f"The provider refuses the login: {told}.")
+    address = address_of(request.scope)
+    return begun, await gate.people.by_provider(begun, asked["code"], address)
+
+
+def _binding(gate: Gate) -> str:
+    return f"{gate.people.signer.cookie}_oidc"
 
 
 @requires(VIEWER)

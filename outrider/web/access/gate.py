@@ -16,7 +16,7 @@ import redis
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from outrider.web.access import limits, origin, page, roles
+from outrider.web.access import limits, oidc, origin, page, roles
 from outrider.web.access.attempts import Attempts
 from outrider.web.access.people import People, Person, TooOften, Wrong, cookie
 from outrider.web.access.record import Record
@@ -181,10 +181,12 @@ class Gate:
         prefix = "__Host-" if _is_https(scope) and not self.door.root_path else ""
         return prefix + self.people.signer.cookie
 
-    def begin(self, scope: Scope, person: Person, onward: str) -> Response:
+    def begin(
+        self, scope: Scope, person: Person, onward: str, answer: Response | None = None
+    ) -> Response:
         """Return the answer that begins a session and leads on."""
         session, value = self.people.cookie_of(person)
-        answer = RedirectResponse(onward, status_code=303)
+        answer = answer or RedirectResponse(onward, status_code=303)
         answer.set_cookie(
             self.cookie(scope), value, httponly=True, samesite="strict",
             secure=_is_https(scope), path=self.door.root_path or "/",
@@ -197,10 +199,7 @@ class Gate:
         # Basic would make a browser ask in a dialog of its own, in front of our page.
         challenge = {"WWW-Authenticate": 'Bearer realm="Outrider"'}
         if _wants_page(scope):
-            answer = page.login(
-                action=self.door.root_path + LOGIN, onward=_onward(scope, query),
-                passwords=self.people.has_passwords, problem=problem,
-            )  # fmt: skip
+            answer = self.form(_onward(scope, query), problem=problem)
             answer.headers.update(challenge)
             return answer
         text = (
@@ -208,6 +207,16 @@ class Gate:
             "`outrider up` prints it."
         )
         return JSONResponse({"error": problem or text}, 401, challenge)
+
+    def form(self, onward: str, *, status: int = 401, problem: str = "") -> Response:
+        """Return the page that asks who one is."""
+        root, provider = self.door.root_path, ""
+        if self.people.oidc:
+            provider = f"{root}{oidc.BEGIN}?{urllib.parse.urlencode({'next': onward})}"
+        return page.login(
+            action=root + LOGIN, onward=onward, passwords=self.people.has_passwords,
+            token=self.people.has_token, provider=provider, status=status, problem=problem,
+        )  # fmt: skip
 
     def too_often(self, scope: Scope, often: TooOften) -> Response:
         """Return what an address hears that was wrong too often."""

@@ -30,32 +30,40 @@ _POLICY = (
     "frame-ancestors 'none'"
 )
 
+# Title, what is said, and the fields before the secret's.
+_TOKEN = (
+    "This dashboard needs its token",
+    "Open the address that <code>outrider up</code> printed, or enter the token here.",
+    '<label for="password">Token</label>',
+)
+_PERSON = (
+    "Log in to Outrider",
+    "The token that <code>outrider up</code> printed is a password too, without a user.",
+    (
+        '<label for="user">User</label><input id="user" name="user" autocomplete="username" '
+        'autocapitalize="none" spellcheck="false" autofocus>'
+        '<label for="password">Password</label>'
+    ),
+)
+
 
 def login(
-    *, action: str, onward: str, passwords: bool, status: int = 401, problem: str = "",
-    oidc: str = "",
+    *, action: str, onward: str, passwords: bool, token: bool = True, provider: str = "",
+    status: int = 401, problem: str = "",
 ) -> Response:  # fmt: skip
-    """Return the form; ``onward`` is where it leads, ``oidc`` where another login begins."""
-    if passwords:
-        title, about = "Log in to Outrider", (
-            "The token that <code>outrider up</code> printed is a password too, without a user."
-        )  # fmt: skip
-        fields = (
-            '<label for="user">User</label><input id="user" name="user" autocomplete="username" '
-            'autocapitalize="none" spellcheck="false" autofocus>'
-            '<label for="password">Password</label>'
-        )
-    else:
-        title, about = "This dashboard needs its token", (
-            "Open the address that <code>outrider up</code> printed, or enter the token here."
-        )  # fmt: skip
-        fields = '<label for="password">Token</label>'
-    other = (
-        f'<p><a href="{html.escape(oidc)}">Log in with your organisation</a></p>' if oidc else ""
-    )
+    """Return the form; ``onward`` is where it leads, ``provider`` where another login begins."""
+    title, about, fields = _TOKEN if not (passwords or provider) else _PERSON
+    if not passwords:
+        fields = _TOKEN[2]
+    other = ""
+    if provider:
+        link = f'<a href="{html.escape(provider)}">Log in with your organisation</a>'
+        other = f"<p>{link}</p>"
+    if provider and not (passwords or token):
+        return _page(title, _alert(problem) + other, status)
     return _page(
         title,
-        f"<p>{about}</p>{_alert(problem)}{other}"
+        f"{_alert(problem)}{other}<p>{about}</p>"
         f'<form action="{html.escape(action)}" method="post">'
         f'<input type="hidden" name="next" value="{html.escape(onward)}">{fields}'
         '<input id="password" name="password" type="password" autocomplete="current-password" '
@@ -76,6 +84,19 @@ def logout(*, action: str, back: str, csrf: str, name: str) -> Response:
     )
 
 
+def onward(target: str) -> Response:
+    """Return a page that leads on at once.
+
+    After a login at a provider's site a redirect would still count as that site's, and browsers
+    would not send the new cookie (``SameSite=Strict``) with it; what a page of ours opens is ours.
+    """
+    shown = html.escape(target)
+    return _page(
+        "Logged in", f'<p><a href="{shown}">Go on</a></p>', 200,
+        head=f'<meta http-equiv="refresh" content="0;url={shown}">',
+    )  # fmt: skip
+
+
 def refused(status: int, problem: str, back: str) -> Response:
     """Return why a page is not shown to a person who is known."""
     return _page(
@@ -87,11 +108,11 @@ def _alert(problem: str) -> str:
     return f'<p role="alert">{html.escape(problem)}</p>' if problem else ""
 
 
-def _page(title: str, body: str, status: int) -> Response:
+def _page(title: str, body: str, status: int, *, head: str = "") -> Response:
     text = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body><main><h1>{title}</h1>{body}</main></body></html>\n"
+        f"{head}<style>{_STYLE}</style></head><body><main><h1>{title}</h1>{body}</main></body></html>\n"
     )
     # Where a page tells nobody where it is, browsers send its forms with `Origin: null`.
     headers = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "same-origin"}

@@ -21,7 +21,8 @@ import anyio.to_thread
 
 from outrider.errors import BadArgument
 from outrider.web.access import passwords
-from outrider.web.access.roles import OPERATOR
+from outrider.web.access.oidc import Oidc
+from outrider.web.access.roles import OPERATOR, VIEWER
 from outrider.web.access.sessions import Session, Signer, same
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from outrider.clock import Clock
     from outrider.web.access.attempts import Attempts
     from outrider.web.access.door import Door, User
+    from outrider.web.access.oidc import Begun
     from outrider.web.access.roles import Role
 
 SHORTEST_TOKEN = 16
@@ -94,11 +96,17 @@ class People:
         self._memory_key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, float] = OrderedDict()
         self._looking = anyio.CapacityLimiter(1)
+        self.oidc = Oidc(door.oidc, clock) if door.oidc else None
 
     @property
     def has_passwords(self) -> bool:
         """Whether anyone has a name and a password."""
         return bool(self._users)
+
+    @property
+    def has_token(self) -> bool:
+        """Whether there is a token to come in by."""
+        return bool(self._token)
 
     def by_cookie(self, value: str) -> Person | None:
         """Return whose session a cookie holds, unless it is forged, over, or nobody's now."""
@@ -183,6 +191,14 @@ class People:
         said = f"{known}\0{password}".encode("utf-8", "surrogatepass")
         return hmac.digest(self._memory_key, said, "sha256")
 
+    async def by_provider(self, begun: Begun, code: str, address: str) -> Person:
+        """Return who the provider says it is. Raises TooOften, and what ``Oidc.finish`` does."""
+        assert self.oidc is not None
+        self._begin(address)
+        name, role = await self.oidc.finish(begun, code)
+        self._attempts.take_back(address)
+        return Person(name, role, f"oidc:{role}")
+
     def _begin(self, address: str) -> None:
         if wait_s := self._attempts.blocked_s(address):
             raise TooOften(wait_s)
@@ -192,6 +208,9 @@ class People:
         """Return the role that a session has now, and what it is known by."""
         if session.how == "token":
             return (OPERATOR if self._token else None), self._token
+        for role in (OPERATOR, VIEWER):
+            if session.how == f"oidc:{role}":  # signed by us, so that the role is the provider's
+                return (role, self.oidc.proof) if self.oidc else (None, "")
         user = self._users.get(session.user)
         return (user.role, user.password_hash) if user else (None, "")
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from tests.unit.web.conftest import Fleet, Visitor
 
 # Health is asked by machines that have no token, and the login must be reached by strangers.
-OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/login"), ("POST", "/login")}
+LOGINS = ("/login", "/login/oidc", "/login/oidc/callback")
+OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/login")} | {
+    ("GET", path) for path in LOGINS
+}
 STREAMS = {"/events"}
 
 

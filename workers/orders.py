@@ -48,7 +48,6 @@ def _by_worker(what: str, fields: dict[str, Any]) -> list[dict[str, Any]]:
 
     from outrider.workers.app import app
 
-    app.conf.include = ()
     sent = app.send_task(f"outrider.supervise.{what}", kwargs=fields, expires=WITHIN_S)
     try:
         done = sent.get(timeout=WITHIN_S)

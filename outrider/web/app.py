@@ -82,6 +82,7 @@ def assemble(
 ) -> Starlette:
     """Return the dashboard of this source; ``token`` may be empty where people can log in."""
     door = door or access.Door()
+    door.check()
     if token or not door.has_names:
         access.check(token)
     links = {"flower": flower_url} if flower_url and _is_web(flower_url) else {}

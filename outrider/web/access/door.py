@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from outrider.errors import BadArgument
 
 if TYPE_CHECKING:
     from outrider.settings_web import DashboardSettings, OidcSettings
@@ -33,6 +36,15 @@ class Door:
     def has_names(self) -> bool:
         """Whether anybody but the token's holder can come in."""
         return bool(self.users) or self.oidc is not None
+
+    def check(self) -> None:
+        """Refuse what could only fail when somebody logs in. Raises BadArgument."""
+        for library in ("authlib", "httpx2") if self.oidc else ():
+            if importlib.util.find_spec(library) is None:
+                raise BadArgument(
+                    f"[dashboard.oidc] needs {library}, which is not installed: "
+                    "pip install 'outrider[oidc]'."
+                )
 
     @classmethod
     def of_settings(cls, settings: DashboardSettings) -> Door:

@@ -11,7 +11,6 @@ from outrider import errors
 from outrider.settings import Settings
 from outrider.supervisor import control
 from outrider.workers import orders
-from outrider.workers.app import app
 
 FOUND = [{"name": "canary", "state": "starting"}]
 
@@ -39,6 +38,8 @@ def given() -> orders.Given:
 
 
 def sending(monkeypatch: pytest.MonkeyPatch, result: Any) -> Sent:
+    from outrider.workers.app import app  # not before: other tests choose the current app
+
     sent = Sent(result)
     monkeypatch.setattr(app, "send_task", sent)
     return sent

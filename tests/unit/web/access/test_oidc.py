@@ -9,7 +9,7 @@ import httpx
 import pytest
 from joserfc.jwk import RSAKey
 
-from outrider.errors import SettingsError
+from outrider.errors import BadArgument, SettingsError
 from outrider.settings_web import OidcSettings
 from outrider.web.access import record
 from tests.servers import provider as providers
@@ -206,6 +206,14 @@ def test_a_provider_that_is_away_or_another_is_said(
 def test_where_no_provider_is_named_there_is_none(stranger: Visitor) -> None:
     for path in ("/login/oidc", "/login/oidc/callback?state=a&code=b"):
         assert stranger.get(path).status_code == 404
+
+
+def test_without_its_libraries_the_start_says_what_to_install(
+    opened: Callable[..., Visitor], provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(BadArgument, match=r"pip install 'outrider\[oidc\]'"):
+        opened(oidc=settings(provider))
 
 
 @pytest.mark.parametrize(

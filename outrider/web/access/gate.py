@@ -6,6 +6,7 @@ it does not stay in the history or leak in a Referer.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import urllib.parse
@@ -45,6 +46,7 @@ SECURITY = {
     "Cache-Control": "no-store",
 }
 LOGIN, LOGOUT = "/login", "/logout"
+_PATIENCE_S = 0.5
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -60,6 +62,7 @@ class Gate:
         self.people = People(door, token=token, attempts=Attempts(clock), clock=clock)
         self.revoked = Revoked(client, clock)
         self.record = Record(client, clock)
+        self._refreshing: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let through, one request."""
@@ -164,8 +167,7 @@ class Gate:
         if person.session is None:
             return True
         if self.revoked.is_old:
-            with contextlib.suppress(redis.RedisError, OSError):
-                await anyio.to_thread.run_sync(self.revoked.refresh)
+            await self._refreshed()
         return person.session.expires_s > self.clock.now() and person.session not in self.revoked
 
     async def end(self, person: Person) -> None:
@@ -173,8 +175,18 @@ class Gate:
         if person.session is None:
             return
         self.revoked.add(person.session)
-        with contextlib.suppress(redis.RedisError, OSError):
-            await anyio.to_thread.run_sync(self.revoked.refresh)
+        await self._refreshed()
+
+    async def _refreshed(self) -> None:
+        """Exchange ended sessions with the other dashboards; a frozen Redis holds nobody up."""
+
+        async def refresh() -> None:
+            with contextlib.suppress(redis.RedisError, OSError):
+                await anyio.to_thread.run_sync(self.revoked.refresh)
+
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(refresh())
+        await asyncio.wait({self._refreshing}, timeout=_PATIENCE_S)
 
     def cookie(self, scope: Scope) -> str:
         """Return the cookie's name; with the prefix that keeps neighbours from setting it."""

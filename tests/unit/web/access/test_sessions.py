@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -111,6 +112,24 @@ def test_a_logout_without_redis_holds_here_and_is_told_later(
     fleet.now_s += 6
     visitor.get("/api/me", headers=kept)
     assert other.get("/api/me", headers=kept).status_code == 401
+
+
+def test_a_frozen_redis_holds_no_request_up_for_long(
+    opened: Callable[..., Visitor],
+    users: tuple[access.User, ...],
+    fleet: Fleet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    visitor = opened(users=users)
+    log_in(visitor)
+    fleet.now_s += 6
+    frozen = threading.Event()
+    monkeypatch.setattr(fleet.shelf, "zremrangebyscore", lambda *_: frozen.wait(60))
+    try:
+        assert visitor.get("/api/me").status_code == 200
+        assert not frozen.is_set()
+    finally:
+        frozen.set()
 
 
 def test_logging_out_works_without_a_script(

@@ -77,6 +77,7 @@ def dashboard(host: str, port: int, flower_url: str | None) -> None:
         interval_s=found.interval_s,
         token=token,
         flower_url=flower_url,
+        settings=found,
     )
 
 

@@ -17,12 +17,13 @@ from starlette.staticfiles import StaticFiles
 
 from outrider.errors import BadArgument
 from outrider.metrics import celery_exporter
-from outrider.settings import Retention
+from outrider.settings import Retention, Settings
 from outrider.store import connection, tiers
 from outrider.store.redis import RedisStore
-from outrider.web import access
+from outrider.web import access, shell
 from outrider.web.exposition import Other
 from outrider.web.live import Live
+from outrider.web.pages import routes
 from outrider.web.source import Source
 
 if TYPE_CHECKING:
@@ -35,9 +36,16 @@ _UNBUFFERED = {"X-Accel-Buffering": "no"}
 
 
 def create_app(
-    *, redis_url: str, interval_s: float, token: str, flower_url: str | None = None
+    *,
+    redis_url: str,
+    interval_s: float,
+    token: str,
+    flower_url: str | None = None,
+    settings: Settings | None = None,
 ) -> Starlette:
     """Return the dashboard of the fleet in this Redis. Sends nothing to Redis until asked.
+
+    ``settings`` name the objectives, channels and the database; the defaults without them.
 
     Raises:
         BadArgument: the token is too short.
@@ -48,6 +56,7 @@ def create_app(
         tiers.of_redis(raw, Retention(), client=client),  # it reads, and forgets nothing
         client,
         address=connection.without_password(redis_url),
+        settings=settings,
         others=(Other("celery", lambda: celery_exporter.samples(client)),),
     )
     return assemble(source, token=token, flower_url=flower_url)
@@ -67,6 +76,7 @@ def assemble(source: Source, *, token: str, flower_url: str | None = None) -> St
             Route("/api/series", _series),
             Route("/api/query", _query),
             Route("/api/analysis", _analysis),
+            *routes.of(source, _told),
             Route("/metrics", _metrics),
             Route("/healthz", _healthz),
             Route("/readyz", _readyz),
@@ -76,8 +86,7 @@ def assemble(source: Source, *, token: str, flower_url: str | None = None) -> St
         exception_handlers={Exception: _broken},
     )
     for page in ("index", "series"):
-        text = package.joinpath(f"templates/{page}.html").read_text("utf-8")
-        setattr(app.state, page, text)
+        setattr(app.state, page, shell.page(page))
     app.state.source = source
     app.state.live = Live(source, links=links)
     return app

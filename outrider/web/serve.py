@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import socket
 
+    from outrider.settings import Settings
+
 
 def run(
     *,
@@ -17,6 +19,7 @@ def run(
     interval_s: float,
     token: str,
     flower_url: str | None = None,
+    settings: Settings | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; open streams end at once. Blocks.
 
@@ -31,7 +34,10 @@ def run(
     from outrider.sdk.bot import announce
     from outrider.web.app import create_app
 
-    app = create_app(redis_url=redis_url, interval_s=interval_s, token=token, flower_url=flower_url)
+    app = create_app(
+        redis_url=redis_url, interval_s=interval_s, token=token, flower_url=flower_url,
+        settings=settings,
+    )  # fmt: skip
 
     class Server(uvicorn.Server):
         """Says when it listens, and ends streams first: an open page would hold the stop up."""

@@ -17,7 +17,7 @@ _LEFT = re.compile(r"slo\.(?P<slug>[^.]+)\.left_ratio")
 
 def of(rows: Recent) -> list[dict[str, Any]]:
     """Return the budgets, those that burn fastest first, by the last hour."""
-    found = []
+    found: list[dict[str, Any]] = []
     for series in rows.names():
         if match := _LEFT.fullmatch(series):
             unit = f"slo.{match['slug']}"

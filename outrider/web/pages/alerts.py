@@ -1,4 +1,4 @@
-"""What fires, how it came about, who keeps it quiet, who was told: as ``outrider alerts`` has it."""
+"""What fires and how it came about, who has it, who was told: as ``outrider alerts`` has it."""
 
 from __future__ import annotations
 
@@ -24,21 +24,17 @@ def shown(source: Source, asked: Mapping[str, str]) -> dict[str, Any]:
     del asked
     client, now_s, parts = source.client, source.clock.now(), Parts()
     channels = source.settings.notify.channels()
+    waiting = parts.many("what waits to be told", delivery.waiting, client, channels)
     return {
         "alerts": active(source, parts),
-        "history": [
-            _about(change)
-            for change in parts.read("history", lambda: journal.history(client, MOST), [])
-        ],
+        "history": [_about(each) for each in parts.many("history", journal.history, client, MOST)],
         "silences": [
             asdict(each) | {"holds": each.holds(now_s)}
-            for each in parts.read("silences", lambda: silences.read(client, now_s), [])
+            for each in parts.many("silences", silences.read, client, now_s)
         ],
-        "said": parts.read("comments", lambda: comments.read(client, MOST), []),
-        "told": parts.read("the notification log", lambda: log.read(client, MOST), []),
-        "waiting": parts.read(
-            "what waits to be told", lambda: delivery.waiting(client, channels), []
-        ),
+        "said": parts.many("comments", comments.read, client, MOST),
+        "told": parts.many("the notification log", log.read, client, MOST),
+        "waiting": waiting,
         "channels": list(channels),
         "notices": parts.notices,
     }
@@ -50,12 +46,10 @@ def active(source: Source, parts: Parts) -> list[dict[str, Any]]:
     found = [
         asdict(alert)
         for host in sorted({*source.store.hosts(), keys.FLEET})
-        for alert in parts.read(
-            f"alerts of {host}", lambda host=host: journal.active(client, host), []
-        )
+        for alert in parts.many(f"alerts of {host}", journal.active, client, host)
     ]
     names = [labels.key(alert) for alert in found]
-    acks = parts.read("acknowledgements", lambda: acknowledgement.of(client, names), {})
+    acks = parts.one("acknowledgements", acknowledgement.of, client, names) or {}
     now_s = source.clock.now()
     listed = []
     for alert in found:

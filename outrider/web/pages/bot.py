@@ -49,7 +49,7 @@ def shown(source: Source, asked: Mapping[str, str]) -> dict[str, Any]:
         ],
         "charts": charts.of(source.store, host, charts.bot(name)),
         "crashes": local.get("crash_reports", [])[::-1]
-        or parts.read("the crash report", lambda: _crash(source, host, name), []),
+        or parts.many("the crash report", _crash, source, host, name),
         "log": local.get("log"),
         "limits": local.get("limits_held_by"),
         "events": [
@@ -81,10 +81,14 @@ def _crash(source: Source, host: str, name: str) -> list[dict[str, Any]]:
 def _budgets(source: Source, name: str) -> list[dict[str, Any]]:
     """Return the budgets that this bot is held to, or takes part in."""
     row = source.store.last(keys.FLEET)
+    values = row.values if row else {}
     ending = f".by.{name}.left_ratio"
     return [
-        {"name": series.removeprefix("slo.").removesuffix(ending), "left_ratio": value,
-         "burn_1h": row.values.get(f"{series.removesuffix('left_ratio')}burn_ratio.1h")}
-        for series, value in (row.values.items() if row else ())
+        {
+            "name": series.removeprefix("slo.").removesuffix(ending),
+            "left_ratio": left_ratio,
+            "burn_1h": values.get(f"{series.removesuffix('left_ratio')}burn_ratio.1h"),
+        }
+        for series, left_ratio in values.items()
         if series.startswith("slo.") and series.endswith(ending)
-    ]  # fmt: skip
+    ]

@@ -31,7 +31,7 @@ def shown(source: Source, asked: Mapping[str, str]) -> dict[str, Any]:
         source.store.window(host, now_s - figures.RECENT_S, now_s + 1)
         for host in source.store.hosts()
     ]
-    rows = parts.read("the caches", lambda: report.full(client, windows, now_s=now_s), [])
+    rows = parts.many("the caches", report.full, client, windows, now_s=now_s)
     rows.sort(key=lambda row: -((row["recent"] or {}).get("calls") or 0))
     names = [row["namespace"] for row in rows]
     chosen = asked.get("namespace") or (names[0] if names else "")
@@ -42,10 +42,8 @@ def shown(source: Source, asked: Mapping[str, str]) -> dict[str, Any]:
         )
     return {
         "caches": rows,
-        "advice": [asdict(each) for each in parts.read("advice", lambda: advice.of(rows), [])],
+        "advice": [asdict(each) for each in parts.many("advice", advice.of, rows)],
         "namespace": chosen,
-        "top": parts.read("its keys", lambda: report.top(client, chosen, MOST_KEYS), [])
-        if chosen
-        else [],
+        "top": parts.many("its keys", report.top, client, chosen, MOST_KEYS) if chosen else [],
         "notices": parts.notices,
     }

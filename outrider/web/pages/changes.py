@@ -38,11 +38,7 @@ def shown(source: Source, asked: Mapping[str, str]) -> dict[str, Any]:
         "reports": [
             report
             for what in _REPORTS
-            if (
-                report := parts.read(
-                    f"report {what}", lambda what=what: _report(source, what), None
-                )
-            )
+            if (report := parts.one(f"the report on {what}", _report, source, what))
         ],
         "notices": parts.notices,
     }
@@ -55,9 +51,9 @@ def timeline(source: Source, parts: Parts) -> list[dict[str, Any]]:
     ``result``, ``before`` and ``after``.
     """
     found = [
-        *parts.read("the log of actions", lambda: _actions(source), []),
-        *parts.read("the database's journal", lambda: _settings(source), []),
-        *parts.read("maintenance", lambda: _maintenance(source), []),
+        *parts.many("the log of actions", _actions, source),
+        *parts.many("the database's journal", _settings, source),
+        *parts.many("maintenance", _maintenance, source),
     ]
     return sorted(found, key=lambda change: -change["at_s"])
 

@@ -24,9 +24,8 @@ def shown(source: Source, asked: Mapping[str, str]) -> dict[str, Any]:
     """Return the page's data; a server that is away is said as ``error``."""
     del asked
     parts, settings = Parts(), source.settings
-    found = parts.read(
-        "the database report", lambda: page.build(settings, source.client, source.rows()), _NOTHING
-    )
+    rows = source.rows()
+    found = parts.one("the database report", page.build, settings, source.client, rows) or _NOTHING
     return {
         **found,
         "named": settings.database.url is not None,

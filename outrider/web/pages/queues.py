@@ -57,9 +57,9 @@ def shown(source: Source, asked: Mapping[str, str]) -> dict[str, Any]:
             _named(rows, _WORKER), key=lambda worker: (worker["up"] or 0, worker["name"])
         ),
         "tasks": _tasks(rows),
-        "dead": parts.read("dead letters", lambda: _listed(source.client, keys.DEAD), []),
-        "dead_count": cast("int", source.client.llen(keys.DEAD)),
-        "missed": parts.read("missed ticks", lambda: _listed(source.client, keys.MISSED), []),
+        "dead": parts.many("dead letters", _listed, source.client, keys.DEAD),
+        "dead_count": source.client.llen(keys.DEAD),
+        "missed": parts.many("missed ticks", _listed, source.client, keys.MISSED),
         "host": keys.FLEET,
         "charts": charts.pick(rows.names(), charts.QUEUES),
         "notices": parts.notices,

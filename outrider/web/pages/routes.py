@@ -57,7 +57,10 @@ def _data(
         # Loaded when it is asked for: some bring SQLAlchemy, and not every dashboard needs it.
         module = importlib.import_module(f"outrider.web.pages.{page}")
         found = module.shown(source, asked)
-        return cleaned({"now_s": source.clock.now(), "interval_s": source.store.interval_s} | found)
+        shown: dict[str, Any] = cleaned(
+            {"now_s": source.clock.now(), "interval_s": source.store.interval_s} | found
+        )
+        return shown
 
     def ask(asked: Mapping[str, str]) -> dict[str, Any]:
         return kept.answer(page, asked, make, max_age_s=MAX_AGE_S[page])

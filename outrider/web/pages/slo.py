@@ -18,11 +18,9 @@ def shown(source: Source, asked: Mapping[str, str]) -> dict[str, Any]:
     del asked
     client, parts = source.client, Parts()
     objectives = objective.of_settings(source.settings)
-    planned = parts.read("maintenance", lambda: maintenance.planned(client), [])
+    planned = parts.many("maintenance", maintenance.planned, client)
     return {
-        "objectives": parts.read(
-            "the budgets", lambda: status.of_all(client, source.tiers, objectives), []
-        ),
+        "objectives": parts.many("the budgets", status.of_all, client, source.tiers, objectives),
         "maintenance": [each.plain() for each in reversed(planned)][:50],
         "notices": parts.notices,
     }

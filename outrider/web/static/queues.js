@@ -61,7 +61,8 @@ start("/api/queues", { show(data) {
     data.dead.length ? table([
       { label: "Task", words: true, cell: (one) => cut(one.task ?? one.name ?? "a task", 80) },
       { label: "At", cell: (one) => at(one.at_s) },
-      { label: "Why", words: true, cell: (one) => cut(one.reason ?? one.error ?? JSON.stringify(one), 240) },
+      { label: "Arguments", words: true, cell: (one) => cut([...(one.args ?? []), ...Object.entries(one.kwargs ?? {}).map(([key, value]) => `${key}=${value}`)].join(", "), 240) },
+      { label: "Id", words: true, cell: (one) => cut(one.id, 60) },
     ], data.dead, { caption: "Tasks that were given up" }) : empty(badge("ok", "None"), ": no task was given up."),
     data.missed.length ? el("p", { class: "help" }, `${format.count(data.missed.length)} ticks could not be sent of late; beat was down or Redis away.`) : "",
   ]);

@@ -1,6 +1,6 @@
 """What all pages have around them: head, bar with its navigation, icons.
 
-A template holds ``<!-- head: FILE.js -->``, ``<!-- bar -->`` and ``<!-- icons -->``; they are
+A template holds ``<!-- head -->``, ``<!-- bar -->`` and ``<!-- icons -->``; they are
 filled in once, when the dashboard starts. A page without a template of its own draws all of itself.
 """
 
@@ -20,6 +20,7 @@ NAVIGATION = (
     ("changes", "/changes", "Changes"),
     ("series", "/series", "Series"),
 )
+_SCRIPTS = {"index": "dashboard"}
 TITLES = {name: title for name, _, title in NAVIGATION} | {"bot": "Bot", "host": "Host"}
 
 
@@ -32,7 +33,7 @@ def page(name: str) -> str:
     head = templates.joinpath("parts/head.html").read_text("utf-8")
     bar = templates.joinpath("parts/bar.html").read_text("utf-8")
     filled = {
-        "head": head.replace("<!-- title -->", title).replace("<!-- page -->", name),
+        "head": head.replace("<!-- title -->", title).replace("<!-- page -->", _SCRIPTS.get(name, name)),
         "bar": bar.replace("<!-- links -->", _links(name)),
         "icons": templates.joinpath("parts/icons.html").read_text("utf-8"),
         "title": TITLES[name],

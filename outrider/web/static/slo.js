@@ -19,10 +19,10 @@ export function stateOf(one) {
 }
 
 function ahead(found) {
-  if (!found) return "lasts";
-  if (!found.eta_s) return "spent";
+  if (!found) return "it lasts";
+  if (!found.eta_s) return "it is spent";
   const latest = found.upper_s == null ? "never" : format.duration(found.upper_s);
-  return `in ${format.duration(found.eta_s)} (${format.duration(found.lower_s)} to ${latest})`;
+  return `spent in ${format.duration(found.eta_s)} (${format.duration(found.lower_s)} to ${latest})`;
 }
 
 const digits = (ratio) => (ratio == null ? format.NONE : `${Number((ratio * 100).toFixed(3))}\u00a0%`);
@@ -53,7 +53,7 @@ function budget(one) {
     el("p", { class: "left" }, bar(one.left_ratio, state, `Budget left: ${left || "unknown"}`), el("strong", {}, left || "nothing counted yet")),
     el("p", { class: "help" }, code(one.indicator), ` · ${digits(one.objective)} wanted over ${format.duration(one.period_s)}`,
       one.total ? ` · ${digits(one.good_ratio)} good of ${format.count(one.total)}` : ""),
-    el("p", {}, el("b", {}, "Spent: "), one.left_ratio == null ? format.NONE : ahead(one.exhaustion)),
+    el("p", {}, el("b", {}, "At this rate: "), one.left_ratio == null ? format.NONE : ahead(one.exhaustion)),
     Object.keys(one.burn_ratio).length ? burns(one) : "",
     el("h4", {}, "Who spent it"), spenders(one),
     alone.length ? el("details", {}, el("summary", {}, `Bots held to it one by one (${format.count(one.bots.length)})`),
@@ -61,7 +61,7 @@ function budget(one) {
         { label: "Bot", cell: (bot) => cut(bot.name.replace(`${one.name}: `, ""), 60) },
         { label: "Left", num: true, cell: (bot) => digits(bot.left_ratio) },
         { label: "Burn 1h", num: true, cell: (bot) => format.number(bot.burn_ratio["1h"]) },
-        { label: "Spent", cell: (bot) => ahead(bot.exhaustion) },
+        { label: "At this rate", cell: (bot) => ahead(bot.exhaustion) },
       ], alone, { caption: `Bots of ${one.name}` })) : "");
 }
 

@@ -33,7 +33,9 @@ def page(name: str) -> str:
     head = templates.joinpath("parts/head.html").read_text("utf-8")
     bar = templates.joinpath("parts/bar.html").read_text("utf-8")
     filled = {
-        "head": head.replace("<!-- title -->", title).replace("<!-- page -->", _SCRIPTS.get(name, name)),
+        "head": head.replace("<!-- title -->", title).replace(
+            "<!-- page -->", _SCRIPTS.get(name, name)
+        ),
         "bar": bar.replace("<!-- links -->", _links(name)),
         "icons": templates.joinpath("parts/icons.html").read_text("utf-8"),
         "title": TITLES[name],

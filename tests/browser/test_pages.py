@@ -78,7 +78,8 @@ class Actions:
 
     def _act(self, route: Route) -> None:
         request = route.request
-        given, now_s = request.post_data_json, time.time()
+        given: dict[str, Any] = json.loads(request.post_data or "{}")
+        now_s = time.time()
         what = request.url.rsplit("/", 1)[1]
         self.asked.append((what, given, request.headers.get("x-outrider-csrf")))
         if self.refuse:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from pydantic import SecretStr
 
 from outrider.cache import keys as cache_keys
 from outrider.cache.usage import Use
 from outrider.clock import tick_at
+from outrider.database import fleet
 from outrider.database.journal import Change, Journal
 from outrider.settings import Retention
 from outrider.slo import maintenance, objective
@@ -18,6 +20,7 @@ from outrider.slo.keeping import Budgets
 from outrider.store import keys
 from outrider.store.sketches import SketchStore
 from outrider.web.pages import changes
+from outrider.web.pages.parts import Parts
 from tests.unit.web.pages.conftest import INTERVAL_S, Stored
 
 if TYPE_CHECKING:
@@ -142,10 +145,10 @@ def test_changes_put_orders_settings_and_maintenance_on_one_line_of_time(
     stored: Stored, visitor: Visitor
 ) -> None:
     url = "postgresql://x@db.example:5432/bots"
-    database = stored.settings.database.model_copy(update={"url": _Secret(url)})
+    database = stored.settings.database.model_copy(update={"url": SecretStr(url)})
     source = stored.source()
     source.settings = stored.settings.model_copy(update={"database": database})
-    server = changes.fleet.server_name(source.settings)
+    server = fleet.server_name(source.settings)
     assert server is not None
     change = Change("work_mem", "8MB", "ann", stored.now_s - 5, value_before="4MB")
     Journal(stored.client, server).begin(change)
@@ -154,7 +157,7 @@ def test_changes_put_orders_settings_and_maintenance_on_one_line_of_time(
         stored.client, start_s=stored.now_s + 60, end_s=stored.now_s + 600, reason="disks",
         author="ann", now_s=stored.now_s,
     )  # fmt: skip
-    line = changes.timeline(source, changes.Parts())
+    line = changes.timeline(source, Parts())
     assert [(c["kind"], c["on"], c["before"], c["after"]) for c in line] == [
         ("maintenance", "*", "", ""), ("deploy", "canary", "", ""),
         ("tuning", "work_mem", "4MB", "8MB"),
@@ -172,13 +175,3 @@ def test_what_tuning_advises_is_listed_with_its_age(stored: Stored, visitor: Vis
     assert visitor.get("/api/changes").json()["reports"] == [
         {"what": "cache", "at_s": 9.0, "advice": [{"text": "Longer."}]}
     ]
-
-
-class _Secret:
-    """What settings hold a URL in."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def get_secret_value(self) -> str:
-        return self._text

@@ -27,10 +27,11 @@ from outrider.metrics import celery_exporter
 from outrider.settings import Retention, Settings
 from outrider.store import connection, tiers
 from outrider.store.redis import RedisStore
-from outrider.web import access, api, rooted
+from outrider.web import access, api, rooted, shell
 from outrider.web.access import entrance
 from outrider.web.exposition import Other
 from outrider.web.live import Live
+from outrider.web.pages import routes as pages
 from outrider.web.source import Source
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def create_app(
 ) -> Starlette:
     """Return the dashboard of the fleet in this Redis. Sends nothing to Redis until asked.
 
-    ``settings`` say who else may come in; ``orders`` passes on what supervisors are to do.
+    ``settings`` name the objectives, channels and the database, and say who may come in besides
+    the token's holder; ``orders`` passes on what supervisors are to do.
 
     Raises:
         BadArgument: the token is too short.
@@ -66,6 +68,7 @@ def create_app(
         tiers.of_redis(raw, Retention(), client=client),  # it reads, and forgets nothing
         client,
         address=connection.without_password(redis_url),
+        settings=settings,
         others=(Other("celery", lambda: celery_exporter.samples(client)),),
     )
     door = access.Door.of_settings(settings.dashboard) if settings else access.Door()
@@ -95,6 +98,7 @@ def assemble(
         Route("/api/series", _series),
         Route("/api/query", _query),
         Route("/api/analysis", _analysis),
+        *pages.of(source, _told),
         Route("/metrics", _metrics),
         Route("/healthz", _healthz),
         Route("/readyz", _readyz),
@@ -113,8 +117,7 @@ def assemble(
         exception_handlers={Exception: _broken, BadArgument: _bad},
     )
     for page in ("index", "series"):
-        text = package.joinpath(f"templates/{page}.html").read_text("utf-8")
-        setattr(app.state, page, text)
+        setattr(app.state, page, shell.page(page))
     app.state.source = source
     app.state.live = Live(source, links=links)
     return app

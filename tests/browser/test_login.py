@@ -8,11 +8,14 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
 
+from outrider.alerts import acknowledgement
+from outrider.web.access import record
 from tests.browser.conftest import TOKEN, _answering
 
 if TYPE_CHECKING:
@@ -83,7 +86,7 @@ def test_a_person_logs_in_and_out_without_a_script(
 
 
 @pytest.mark.parametrize("root_path", ["", "/ops"])
-def test_the_page_lives_and_acts_under_its_path(
+def test_the_page_lives_under_its_path(
     fleet: Fleet, guarded: Callable[[str], str], visit: Callable[..., Page], root_path: str
 ) -> None:
     fleet.bots({"name": "canary", "bot": "canary", "state": "ready"})
@@ -96,17 +99,25 @@ def test_the_page_lives_and_acts_under_its_path(
     page.get_by_role("link", name="Series").click()
     page.wait_for_url(f"{address}{root_path}/series**")
     expect(page.get_by_text("host.cpu.used_ratio").first).to_be_visible()
-    # As a button of the page would do it: the answer is the action's, and the record has it.
-    told = page.evaluate(
-        """async (root) => {
-          const {csrf} = await (await fetch(`${root}/api/me`)).json();
-          const ask = (headers) => fetch(`${root}/api/actions/silence`, {
-            method: "POST", headers: {"Content-Type": "application/json", ...headers},
-            body: JSON.stringify({matchers: {host: "alpha"}, lasts_s: 60, why: "a test"}),
-          });
-          return [(await ask({})).status, await (await ask({"X-Outrider-CSRF": csrf})).json()];
-        }""",
-        root_path,
-    )
-    assert told[0] == 403
-    assert "silenced for 1m" in told[1]["result"]
+
+
+@pytest.mark.parametrize("root_path", ["", "/ops"])
+def test_an_operator_acknowledges_on_the_page(
+    fleet: Fleet, guarded: Callable[[str], str], visit: Callable[..., Page], root_path: str
+) -> None:
+    fleet.bots({"name": "canary", "bot": "canary", "state": "ready"})
+    fleet.row(host__cpu__used_ratio=0.25, bot__canary__up=1.0)
+    fleet.alert(
+        rule="bot is slow", instance="bot.canary.up", state="firing", severity="critical",
+        since_s=time.time() - 60, seen_s=time.time(), summary="canary is slow",
+    )  # fmt: skip
+    page = visit(f"{guarded(root_path)}{root_path}/", expected=REFUSED)
+    page.unroute("**/api/me")  # of other tests, which know no roles
+    log_in(page)
+    page.get_by_role("button", name="Acknowledge: bot is slow").first.click()
+    page.get_by_label("Why").fill("restarting it")
+    page.get_by_role("button", name="Acknowledge", exact=True).click()
+    expect(page.get_by_text("You have it until it clears.")).to_be_visible()
+    held = acknowledgement.read(fleet.redis)["alpha|bot is slow|bot.canary.up"]
+    assert (held.author, held.comment) == ("ann", "restarting it")
+    assert record.read(fleet.redis)[0]["what"] == "ack"

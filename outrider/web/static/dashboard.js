@@ -1,6 +1,9 @@
 // The page: one frame in, the whole screen brought up to date. Everything that comes from outside
 // goes in as text; no markup is ever built from it.
 
+import { alertButtons, mayAct } from "./act.js";
+import * as address from "./address.js";
+import { bar, icon } from "./build.js";
 import * as charts from "./charts.js";
 import { $, breakable, el, text } from "./dom.js";
 import * as format from "./format.js";
@@ -14,16 +17,6 @@ let frame = null;
 let receivedAt = 0;
 let connection = "connecting";
 let sorting = { key: null, up: true };
-
-function icon(name) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `#i-${name}`);
-  svg.append(use);
-  return svg;
-}
 
 function setIcon(svg, name) {
   const use = svg.firstElementChild;
@@ -91,10 +84,19 @@ function showAge() {
 
 // -- alerts
 
+let acts = false;
+
+function about(alert) {
+  if (alert.bot) return address.botLink(alert.host, alert.bot);
+  return alert.host && alert.host !== "fleet" ? address.hostLink(alert.host) : at("/alerts");
+}
+
 function alertNode() {
   const svg = icon("warning");
-  const [what, when, told] = [el("p"), el("p", { class: "when" }), el("p", { class: "told" })];
-  const node = el("li", { class: "alert" }, svg, what, when, told);
+  const [what, when, told, buttons] = [el("p"), el("p", { class: "when" }), el("p", { class: "told" }), el("p", { class: "buttons" })];
+  const title = el("a");
+  const node = el("li", { class: "alert" }, svg, what, when, buttons, told);
+  let made = "";
   return {
     node,
     show(alert) {
@@ -102,12 +104,22 @@ function alertNode() {
       state(node, alert.severity === "info" ? "off" : name);
       setIcon(svg, alert.state === "pending" ? "starting" : name);
       node.dataset.phase = alert.state;
-      const title = el("b", {}, alert.on ? `${alert.rule} on ${alert.on}` : alert.rule);
-      what.replaceChildren(title, alert.summary ? ` · ${alert.summary}` : "");
+      text(title, alert.on ? `${alert.rule} on ${alert.on}` : alert.rule);
+      title.href = about(alert);
+      const summary = alert.summary ? ` · ${alert.summary}` : "";
+      if (what.textContent !== title.textContent + summary) what.replaceChildren(title, summary);
       text(when, `${alert.severity}, ${alert.state}${alert.since_s ? ` since ${format.time(alert.since_s)}` : ""}`);
       when.title = alert.since_s ? format.utc(alert.since_s) : "";
-      told.hidden = !alert.told.length;
-      text(told, "Told: " + alert.told.map((one) => `${one.channel} ${format.time(one.at_s)} (${one.result})`).join(", "));
+      const has = alert.ack ? `${alert.ack.author} has it${alert.ack.until_s ? ` until ${format.time(alert.ack.until_s)}` : ""}${alert.ack.comment ? `: ${alert.ack.comment}` : ""}` : "";
+      const heard = alert.told.length ? `Told: ${alert.told.map((one) => `${one.channel} ${format.time(one.at_s)} (${one.result})`).join(", ")}` : "";
+      told.hidden = !has && !heard;
+      text(told, [has, heard].filter(Boolean).join(" · "));
+      // Made anew only when they change: a focused button keeps its focus.
+      const now = JSON.stringify([acts, Boolean(alert.ack), alert.state]);
+      if (now === made) return;
+      made = now;
+      buttons.hidden = !acts;
+      buttons.replaceChildren(...(acts ? alertButtons(alert, () => {}) : []));
     },
   };
 }
@@ -121,6 +133,25 @@ function announce() {
   if (fresh.length) $("announce").textContent = `New alert: ${fresh.join(", ")}`;
   else if (gone.length) $("announce").textContent = `Resolved: ${gone.join(", ")}`;
   announced = names;
+}
+
+// -- budgets
+
+function budgetNode() {
+  const [name, left, burn] = [el("a", { href: "/slo" }), el("strong"), el("span", { class: "aside" })];
+  const svg = icon("ok");
+  const box = el("span", { class: "budget-bar" });
+  const node = el("li", {}, svg, name, box, left, burn);
+  return { node, show(budget) {
+    const spent = budget.left_ratio != null && budget.left_ratio <= 0;
+    const shown = budget.left_ratio == null ? "unknown" : spent || budget.page ? "critical" : budget.ticket ? "warning" : "ok";
+    state(node, shown);
+    setIcon(svg, shown);
+    text(name, budget.name);
+    text(left, budget.left_ratio == null ? "nothing counted" : spent ? `missed by ${format.percent(-budget.left_ratio)}` : `${format.percent(budget.left_ratio)} left`);
+    text(burn, `burns ${format.number(budget.burn_1h)}× in 1 h, ${format.number(budget.burn_6h)}× in 6 h`);
+    box.replaceChildren(bar(budget.left_ratio, shown, `${budget.name}: ${left.textContent}`));
+  } };
 }
 
 // -- hosts
@@ -204,7 +235,7 @@ function hostNode() {
       state(node, shown);
       setIcon(svg, shown);
       text(link, host.name);
-      link.href = seriesOf(host.key, "host.");
+      link.href = address.hostLink(host.key);
       cores.show(host);
       text(age, host.fresh ? { ok: "healthy", warning: "warning", critical: "critical" }[shown] ?? "measured"
         : host.at_s ? `silent since ${format.time(host.at_s)}` : "nothing measured yet");
@@ -221,7 +252,6 @@ function hostNode() {
 
 // -- bots
 
-const seriesOf = (host, match) => at(`/series?${new URLSearchParams({ host, match })}`);
 const RANK = { critical: 0, warning: 1, unknown: 2, off: 3, ok: 4 };
 const COLUMNS = [
   { key: "state", label: "State", by: (b) => RANK[b.health] ?? 2 },
@@ -268,7 +298,7 @@ function cellNode(column) {
     const node = el("td", { class: "bot" }, name, " ", host, reason);
     return { node, show(bot) {
       text(name, bot.name);
-      name.href = seriesOf(bot.host_key, `bot.${bot.name}.`);
+      name.href = address.botLink(bot.host_key, bot.name);
       text(host, bot.host);
       const words = bot.health === "ok" ? "" : [bot.reason, bot.since_s ? `since ${format.time(bot.since_s)}` : ""].filter(Boolean).join(", ");
       reason.hidden = !words;
@@ -415,13 +445,15 @@ function showShared() {
 }
 
 function show(next) {
+  if (next !== frame) receivedAt = performance.now();
   frame = next;
-  receivedAt = performance.now();
   showVerdict();
   showAge();
   announce();
   $("alerts-section").hidden = !frame.alerts.length;
   keyed($("alerts"), frame.alerts, (alert) => [alert.host, alert.rule, alert.instance].join("|"), alertNode);
+  $("budgets-section").hidden = !frame.budgets.length;
+  keyed($("budgets"), frame.budgets, (budget) => budget.slug, budgetNode);
   $("hosts-empty").hidden = frame.hosts.length > 0;
   keyed($("hosts"), frame.hosts, (host) => host.key, hostNode);
   showBots();
@@ -436,6 +468,8 @@ function show(next) {
 }
 
 makeHead();
+mayAct().then((may) => { acts = may; if (frame) show(frame); });
+addEventListener("zone", () => { if (frame) show(frame); });
 setInterval(showAge, 1000);
 follow({
   onFrame: show,

@@ -7,6 +7,7 @@ import { bar, icon } from "./build.js";
 import * as charts from "./charts.js";
 import { $, breakable, el, text } from "./dom.js";
 import * as format from "./format.js";
+import { spark } from "./spark.js";
 import { follow } from "./stream.js";
 import * as analysis from "./analysis.js";
 
@@ -315,7 +316,7 @@ function cellNode(column) {
     } };
   }
   const box = el("div", { class: "spark", "aria-hidden": "true" });
-  const plot = charts.spark(box, column.y, { bare: column.bare });
+  const plot = spark(box, column.y, { bare: column.bare });
   node.append(el("span", {}, value, box));
   return { node, remove: plot.remove, show(bot) {
     text(value, column.show(bot[column.key]));
@@ -405,7 +406,7 @@ function factNode() {
 
 function queueNode() {
   const [name, box, length] = [el("span", { class: "name" }), el("div", { class: "spark", "aria-hidden": "true" }), el("span", { class: "length" })];
-  const plot = charts.spark(box, charts.range("zero", 5));
+  const plot = spark(box, charts.range("zero", 5));
   return { node: el("li", {}, name, box, length), remove: plot.remove, show(queue) {
     text(name, queue.name);
     text(length, format.count(queue.length));
@@ -462,8 +463,9 @@ function show(next) {
   $("events-empty").hidden = frame.events.length > 0;
   keyed($("events"), frame.events.map((event, place) => ({ ...event, place })), (event) => event.place, eventNode);
   if (frame.links.flower) { $("flower").href = frame.links.flower; $("flower").hidden = false; }
-  $("pulse").classList.remove("beat");
-  requestAnimationFrame(() => $("pulse").classList.add("beat"));
+  // Two paints; an animation would paint sixty times a second for as long as the page is open.
+  $("pulse").classList.add("beat");
+  setTimeout(() => $("pulse").classList.remove("beat"), 350);
 }
 
 makeHead();

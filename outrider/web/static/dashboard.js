@@ -7,6 +7,7 @@ import { bar, icon } from "./build.js";
 import * as charts from "./charts.js";
 import { $, breakable, el, text } from "./dom.js";
 import * as format from "./format.js";
+import { inSight } from "./sight.js";
 import { spark } from "./spark.js";
 import { follow } from "./stream.js";
 import * as analysis from "./analysis.js";
@@ -270,17 +271,25 @@ const COLUMNS = [
   { key: "heartbeat_age_s", label: "Heartbeat", show: format.duration },
 ];
 
+// State and name are always brought up to date; figures out of sight when they come there.
 function botNode() {
   const cells = COLUMNS.map(cellNode);
   const node = el("tr", {}, ...cells.map((cell) => cell.node));
+  const figures = cells.slice(2);
+  let shown = null;
+  let bot = null;
+  const showFigures = () => { if (shown !== bot) { shown = bot; figures.forEach((cell) => cell.show(bot)); } };
+  const sight = inSight(node, showFigures);
   return {
     node,
-    show(bot) {
+    show(next) {
+      bot = next;
       node.classList.toggle("stale", bot.stale);
       state(node, known(bot.health, STATES));
-      cells.forEach((cell) => cell.show(bot));
+      cells.slice(0, 2).forEach((cell) => cell.show(bot));
+      if (sight.seen || !shown) showFigures();
     },
-    remove: () => cells.forEach((cell) => cell.remove?.()),
+    remove() { sight.forget(); cells.forEach((cell) => cell.remove?.()); },
   };
 }
 

@@ -1,19 +1,12 @@
 // A bare line in a cell. Hundreds of them change every second, so each is a few strokes on a canvas of
 // its own, all in one go, and those out of sight wait until they are looked at. Gaps stay gaps.
 
+import { inSight } from "./sight.js";
+
 const [WIDTH, HEIGHT, EDGE] = [76, 26, 3];
-const all = new Map();
+const all = new Set();
 const waiting = new Set();
 let asked = false;
-
-const inSight = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) {
-    const held = all.get(target);
-    if (!held) continue;
-    held.seen = isIntersecting;
-    if (isIntersecting && held.stale) soon(held);
-  }
-}, { rootMargin: "100px" });
 
 function soon(held) {
   waiting.add(held);
@@ -75,21 +68,21 @@ function paint(held, stroke, fill) {
 
 export function spark(box, range, { bare = false } = {}) {
   const canvas = document.createElement("canvas");
-  const held = { canvas, values: [], range, bare, seen: false, stale: false, last: "" };
+  const held = { canvas, values: [], range, bare, stale: false, last: "" };
   box.append(canvas);
-  all.set(canvas, held);
-  inSight.observe(canvas);
+  all.add(held);
+  held.sight = inSight(canvas, () => { if (held.stale) soon(held); });
   return {
     show(values) {
       const now = values.join();
       if (now === held.last) return;
       [held.last, held.values, held.stale] = [now, values, true];
-      if (held.seen) soon(held);
+      if (held.sight.seen) soon(held);
     },
-    remove() { inSight.unobserve(canvas); all.delete(canvas); waiting.delete(held); canvas.remove(); },
+    remove() { held.sight.forget(); all.delete(held); waiting.delete(held); canvas.remove(); },
   };
 }
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  for (const held of all.values()) if (held.seen) soon(held); else held.stale = true;
+  for (const held of all) if (held.sight.seen) soon(held); else held.stale = true;
 });

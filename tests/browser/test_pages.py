@@ -262,7 +262,7 @@ def test_with_redis_gone_a_page_keeps_its_last_frame_under_a_banner(
         fleet = Fleet(server.url)
         fleet.row(bot__canary__up=0.0)
         alert(fleet, "firing", tick=1)
-        page = visit(f"{serve(server.url)}/?token={token}")
+        page = visit(f"{serve(server.url)}/?token={token}", expected="status of 503")
         page.goto(page.url + "alerts")
         expect(page.locator("#firing")).to_contain_text("bot is down")
         fleet.redis.close()

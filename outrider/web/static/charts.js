@@ -1,4 +1,4 @@
-// uPlot, set up twice: a chart with axes for hosts, a bare line for tables. Gaps stay gaps.
+// uPlot, set up twice: a chart with axes for hosts, a band for series over any time. Gaps stay gaps.
 
 import { clockTime, dayOf } from "./format.js";
 
@@ -26,16 +26,6 @@ export function range(from, least) {
     const room = Math.max((high - low) * 0.15, high * 0.02, 1e-9);
     return [Math.max(0, low - room), high + room];
   };
-}
-
-export function spark(box, yRange, { bare = false } = {}) {
-  const plot = new uPlot({
-    width: 76, height: 26, padding: [3, 1, 2, 1], legend: { show: false }, cursor: { show: false },
-    axes: [{ show: false }, { show: false }],
-    scales: { x: { time: false }, y: { range: yRange } },
-    series: [{}, line(1.3, 3, bare)],
-  }, [[0], [null]], box);
-  return keep({ box, plot, last: "" }, (values) => [values.map((_, at) => at), values]);
 }
 
 export function chart(box, { yRange, tick, onCursor }) {

@@ -8,6 +8,8 @@ import * as charts from "./charts.js";
 import { $, breakable, el, text } from "./dom.js";
 import * as format from "./format.js";
 import { at } from "./root.js";
+import { inSight } from "./sight.js";
+import { spark } from "./spark.js";
 import { follow } from "./stream.js";
 import * as analysis from "./analysis.js";
 
@@ -270,17 +272,25 @@ const COLUMNS = [
   { key: "heartbeat_age_s", label: "Heartbeat", show: format.duration },
 ];
 
+// State and name are always brought up to date; figures out of sight when they come there.
 function botNode() {
   const cells = COLUMNS.map(cellNode);
   const node = el("tr", {}, ...cells.map((cell) => cell.node));
+  const figures = cells.slice(2);
+  let shown = null;
+  let bot = null;
+  const showFigures = () => { if (shown !== bot) { shown = bot; figures.forEach((cell) => cell.show(bot)); } };
+  const sight = inSight(node, showFigures);
   return {
     node,
-    show(bot) {
+    show(next) {
+      bot = next;
       node.classList.toggle("stale", bot.stale);
       state(node, known(bot.health, STATES));
-      cells.forEach((cell) => cell.show(bot));
+      cells.slice(0, 2).forEach((cell) => cell.show(bot));
+      if (sight.seen || !shown) showFigures();
     },
-    remove: () => cells.forEach((cell) => cell.remove?.()),
+    remove() { sight.forget(); cells.forEach((cell) => cell.remove?.()); },
   };
 }
 
@@ -316,7 +326,7 @@ function cellNode(column) {
     } };
   }
   const box = el("div", { class: "spark", "aria-hidden": "true" });
-  const plot = charts.spark(box, column.y, { bare: column.bare });
+  const plot = spark(box, column.y, { bare: column.bare });
   node.append(el("span", {}, value, box));
   return { node, remove: plot.remove, show(bot) {
     text(value, column.show(bot[column.key]));
@@ -406,7 +416,7 @@ function factNode() {
 
 function queueNode() {
   const [name, box, length] = [el("span", { class: "name" }), el("div", { class: "spark", "aria-hidden": "true" }), el("span", { class: "length" })];
-  const plot = charts.spark(box, charts.range("zero", 5));
+  const plot = spark(box, charts.range("zero", 5));
   return { node: el("li", {}, name, box, length), remove: plot.remove, show(queue) {
     text(name, queue.name);
     text(length, format.count(queue.length));
@@ -463,8 +473,9 @@ function show(next) {
   $("events-empty").hidden = frame.events.length > 0;
   keyed($("events"), frame.events.map((event, place) => ({ ...event, place })), (event) => event.place, eventNode);
   if (frame.links.flower) { $("flower").href = frame.links.flower; $("flower").hidden = false; }
-  $("pulse").classList.remove("beat");
-  requestAnimationFrame(() => $("pulse").classList.add("beat"));
+  // Two paints; an animation would paint sixty times a second for as long as the page is open.
+  $("pulse").classList.add("beat");
+  setTimeout(() => $("pulse").classList.remove("beat"), 350);
 }
 
 makeHead();

@@ -42,6 +42,13 @@ function showNow(host) {
   ];
 }
 
+function said(one) {
+  if (one.kind !== "change") return one.kind === "verdict" ? `${one.state}: ${one.words}` : one.words ?? "";
+  const per = one.of === "slope" ? " an hour" : "";
+  const value = (number) => `${format.bySeries(one.series, number)}${per}`;
+  return `${value(one.before)} → ${value(one.after)}, ${format.number(one.spreads)} spreads`;
+}
+
 function draw(next) {
   data = next;
   const { host } = data;
@@ -82,7 +89,7 @@ function draw(next) {
     { label: "At", cell: (one) => at(one.at_s) },
     { label: "What", cell: (one) => String(one.kind ?? one.what ?? "finding").replaceAll("_", " ") },
     { label: "Series", words: true, cell: (one) => (one.series ? link(address.seriesLink(host.key, one.series), one.series, 120) : "") },
-    { label: "Said", words: true, cell: (one) => cut(one.text ?? one.verdict ?? one.summary ?? "", 240) },
+    { label: "Said", words: true, cell: (one) => cut(said(one), 240) },
   ], some, { caption: "Anomalies, changes and verdicts" }) : empty("Nothing odd was found. ", code("outrider report"), " says what is normal here."));
   events.show(data.events, (changes) => changes.length ? changesTable(changes, "What happened on this host") : empty("Nothing was changed yet."));
 }

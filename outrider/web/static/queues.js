@@ -6,6 +6,7 @@ import { $, el } from "./dom.js";
 import * as format from "./format.js";
 import { gallery } from "./gallery.js";
 import { banner, part, start } from "./page.js";
+import { spark } from "./spark.js";
 
 const queues = part("queues", "Queues", { aside: "the longest first" });
 const over = part("charts", "Over time");
@@ -16,9 +17,9 @@ const drawn = gallery(over.body, { onError: banner });
 $("title").textContent = "Queues and workers";
 
 let sparks = [];
-function spark(queue) {
+function trend(queue) {
   const box = el("div", { class: "spark", "aria-hidden": "true" });
-  const plot = charts.spark(box, charts.range("zero", 5));
+  const plot = spark(box, charts.range("zero", 5));
   plot.show(queue.spark);
   sparks.push(plot);
   return box;
@@ -34,7 +35,7 @@ start("/api/queues", { show(data) {
     return list.length ? table([
       { label: "Queue", words: true, cell: named },
       { label: "Waiting", num: true, cell: (one) => format.count(one.length) },
-      { label: "Trend", cell: spark },
+      { label: "Trend", cell: trend },
       { label: "Held", num: true, cell: (one) => format.count(one.unacked), title: "Workers hold them, and have not finished" },
       { label: "Oldest waits", num: true, cell: (one) => (one.length ? format.duration(one.oldest_age_s) : "") },
       { label: "Workers", cell: taken },

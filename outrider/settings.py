@@ -44,6 +44,7 @@ from outrider.settings_notify import (
     SilenceSettings,
     parse_level,
 )
+from outrider.settings_web import DashboardSettings, ServerSettings
 
 if typing.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -562,14 +563,6 @@ class Retention(Table):
         return kept_s
 
 
-class ServerSettings(Table):
-    """An HTTP server of the stack."""
-
-    enabled: bool = Field(default=True, description="start it with `outrider up`")
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(0, ge=0, le=65535, description="0 finds a free one")
-
-
 class EntrySettings(Table):
     """Your change to one beat entry: ``[schedule.NAME]``."""
 
@@ -607,7 +600,7 @@ class Settings(BaseSettings):
         "standard", description="intervals of the periodic work besides collection"
     )
     timezone: str = Field("UTC", description="for reports and the schedule")
-    dashboard: ServerSettings = Field(default_factory=ServerSettings)
+    dashboard: DashboardSettings = Field(default_factory=DashboardSettings)
     flower: ServerSettings = Field(default_factory=ServerSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     warm: WarmSettings = Field(default_factory=WarmSettings)
@@ -728,7 +721,10 @@ def load(path: Path | None = None) -> Settings:
     if problems:
         raise SettingsError(problems)
     base = path.resolve().parent if path else Path.cwd()
-    return settings.model_copy(update={"data_dir": base / settings.data_dir})
+    page = settings.dashboard
+    files = {"tls_cert": page.tls_cert, "tls_key": page.tls_key}
+    moved = page.model_copy(update={name: base / file for name, file in files.items() if file})
+    return settings.model_copy(update={"data_dir": base / settings.data_dir, "dashboard": moved})
 
 
 def _as_written(loc: tuple[str | int, ...], raw: Any) -> tuple[str | int, ...]:
@@ -763,7 +759,7 @@ def _problem(path: Path | None, text: str, error: Any, raw: Mapping[str, Any]) -
 
 def _shown(loc: tuple[str | int, ...], value: object) -> object:
     """Return a value that may be printed; what is, or may hold, a secret may not."""
-    secret = str(loc[-1]).endswith("url") or "env" in loc or "://" in str(value)
+    secret = str(loc[-1]).endswith(("url", "hash")) or "env" in loc or "://" in str(value)
     plain = isinstance(value, str | int | float) or (
         isinstance(value, list) and all(isinstance(item, str | int | float) for item in value)
     )

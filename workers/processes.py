@@ -62,9 +62,13 @@ def flower(*, address: str, port: int, user: str, password: str) -> None:
     from flower.app import Flower
     from flower.options import default_options as options
     from flower.urls import settings as pages
+    from flower.views.monitor import Metrics
+    from tornado.web import authenticated
 
     # This flag would open its API to anyone who reaches the port.
     os.environ.pop("FLOWER_UNAUTHENTICATED_API", None)
+    # Of all its pages this one asks for no password, and names every worker and task.
+    Metrics.get = authenticated(Metrics.get)
     app.conf.include = ()
     options.basic_auth = [f"{user}:{password}"]
     options.address, options.port = address, port

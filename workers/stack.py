@@ -204,7 +204,9 @@ class Stack:
             redis_url=redis_url,
             flower_url=f"http://{flower.host}:{flower_port}" if flower.enabled else "",
             flower_password=kept["flower_password"],
-            dashboard_url=f"http://{page.host}:{page_port}" if page.enabled else "",
+            dashboard_url=f"http{'s' if page.tls_cert else ''}://{page.host}:{page_port}"
+            if page.enabled
+            else "",
             dashboard_token=kept["dashboard_token"],
             supervisor_pid=os.getpid(),
             started_s=time.time(),

@@ -42,7 +42,7 @@ _COMMANDS = {
     "worker": ("services:worker", "Run only this host's Celery worker."),
     "beat": ("services:beat", "Run only beat, which sends the periodic tasks."),
     "flower": ("services:flower", "Run only Flower, behind a password."),
-    "dashboard": ("services:dashboard", "Run only the dashboard."),
+    "dashboard": ("dashboard:dashboard", "Run only the dashboard; who may open it, and who did."),
     "supervise": ("services:supervise", "Run only the bots of this host, against a given Redis."),
 }
 

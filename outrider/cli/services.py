@@ -53,34 +53,6 @@ def flower(address: str, port: int, user: str) -> None:
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
-@click.option("--port", default=8787, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--flower-url", help="where Flower is, for the links")
-def dashboard(host: str, port: int, flower_url: str | None) -> None:
-    """Run the dashboard behind the token in OUTRIDER_DASHBOARD_TOKEN.
-
-    \b
-    Example: OUTRIDER_DASHBOARD_TOKEN=... outrider dashboard --port 8787
-    """
-    token = os.environ.get("OUTRIDER_DASHBOARD_TOKEN", "")
-    if not token:
-        raise click.UsageError("set OUTRIDER_DASHBOARD_TOKEN: the page is not shown without one.")
-    from outrider import settings as settings_module
-    from outrider.store import address
-    from outrider.web import serve
-
-    found = settings_module.load()
-    serve.run(
-        host=host,
-        port=port,
-        redis_url=address.redis_url(found),
-        interval_s=found.interval_s,
-        token=token,
-        flower_url=flower_url,
-    )
-
-
-@click.command()
 def supervise() -> None:
     """Run only the bots of outrider.toml; worker, beat and Redis run elsewhere.
 

@@ -56,6 +56,7 @@ def build(settings: Settings, client: redis.Redis, rows: Iterable[Row]) -> dict[
         "slow_statements": report.get("slow_statements", []),
         "warnings": report.get("warnings", []),
         "advice": report.get("advice"),
+        "queries": report.get("queries"),
         "reported_at_s": report.get("at_s"),
     }
 

@@ -44,6 +44,9 @@
 | ``or:slo:state`` | JSON: good and total of every budget, and what was counted of each host |
 | ``or:slo:maintenance`` | hash: id -> JSON: a window of planned maintenance |
 | ``or:actions`` | list: who did what to which bot, and how it ended |
+| ``or:web:access`` | list: who logged in to the dashboard, and what they did |
+| ``or:web:refused`` | list: whom the dashboard turned away, and why |
+| ``or:web:revoked`` | sorted set: session that was logged out -> when its cookie expires |
 | ``or:scaling:{host}`` | hash: bot or pool that scales -> JSON: the newest decision |
 | ``or:beat:lease`` / ``or:beat:token`` | who schedules now / fencing token |
 | ``or:beat:ticks`` | hash: entry -> last tick sent |
@@ -93,6 +96,9 @@ ACKS = "or:alerts:acks"
 COMMENTS = "or:alerts:comments"
 PING = "or:alerts:ping"
 ACTIONS = "or:actions"
+ACCESS = "or:web:access"
+REFUSED = "or:web:refused"
+REVOKED = "or:web:revoked"
 LEASE = "or:beat:lease"
 TOKEN = "or:beat:token"  # noqa: S105 - a fencing token, no secret
 TICKS = "or:beat:ticks"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import urllib.parse
 from importlib import resources
@@ -11,33 +12,52 @@ import msgspec
 import redis
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from outrider.errors import BadArgument
 from outrider.metrics import celery_exporter
-from outrider.settings import Retention
+from outrider.settings import Retention, Settings
 from outrider.store import connection, tiers
 from outrider.store.redis import RedisStore
-from outrider.web import access
+from outrider.web import access, api, rooted, shell
+from outrider.web.access import entrance
 from outrider.web.exposition import Other
 from outrider.web.live import Live
+from outrider.web.pages import routes as pages
 from outrider.web.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from starlette.requests import Request
+
+    from outrider.web.actions import Orders
 
 # nginx would hold frames back until its buffer is full.
 _UNBUFFERED = {"X-Accel-Buffering": "no"}
 
 
 def create_app(
-    *, redis_url: str, interval_s: float, token: str, flower_url: str | None = None
+    *,
+    redis_url: str,
+    interval_s: float,
+    token: str,
+    flower_url: str | None = None,
+    settings: Settings | None = None,
+    orders: Orders | None = None,
 ) -> Starlette:
     """Return the dashboard of the fleet in this Redis. Sends nothing to Redis until asked.
+
+    ``settings`` name the objectives, channels and the database, and say who may come in besides
+    the token's holder; ``orders`` passes on what supervisors are to do.
 
     Raises:
         BadArgument: the token is too short.
@@ -48,36 +68,56 @@ def create_app(
         tiers.of_redis(raw, Retention(), client=client),  # it reads, and forgets nothing
         client,
         address=connection.without_password(redis_url),
+        settings=settings,
         others=(Other("celery", lambda: celery_exporter.samples(client)),),
     )
-    return assemble(source, token=token, flower_url=flower_url)
+    door = access.Door.of_settings(settings.dashboard) if settings else access.Door()
+    return assemble(source, token=token, flower_url=flower_url, door=door, orders=orders)
 
 
-def assemble(source: Source, *, token: str, flower_url: str | None = None) -> Starlette:
-    """Return the dashboard of what this source shows."""
-    access.check(token)
+def assemble(
+    source: Source,
+    *,
+    token: str,
+    flower_url: str | None = None,
+    door: access.Door | None = None,
+    orders: Orders | None = None,
+) -> Starlette:
+    """Return the dashboard of this source; ``token`` may be empty where people can log in."""
+    door = door or access.Door()
+    door.check()
+    if token or not door.has_names:
+        access.check(token)
     links = {"flower": flower_url} if flower_url and _is_web(flower_url) else {}
     package = resources.files("outrider.web")
+    routes = [
+        Route("/", _page),
+        Route("/events", _events),
+        Route("/api/status", _status),
+        Route("/series", _series_page),
+        Route("/api/series", _series),
+        Route("/api/query", _query),
+        Route("/api/analysis", _analysis),
+        *pages.of(source, _told),
+        Route("/metrics", _metrics),
+        Route("/healthz", _healthz),
+        Route("/readyz", _readyz),
+        Mount("/static", StaticFiles(directory=str(package.joinpath("static")))),
+        *entrance.routes(),
+        *api.routes(orders),
+    ]
+    gate = Middleware(
+        access.Gate, routes=routes, door=door, token=token,
+        client=source.client, clock=source.clock,
+    )  # fmt: skip
+    roots = [Middleware(rooted.Rooted, root_path=door.root_path)] if door.root_path else []
     app = Starlette(
-        routes=[
-            Route("/", _page),
-            Route("/events", _events),
-            Route("/api/status", _status),
-            Route("/series", _series_page),
-            Route("/api/series", _series),
-            Route("/api/query", _query),
-            Route("/api/analysis", _analysis),
-            Route("/metrics", _metrics),
-            Route("/healthz", _healthz),
-            Route("/readyz", _readyz),
-            Mount("/static", StaticFiles(directory=str(package.joinpath("static")))),
-        ],
-        middleware=[Middleware(access.Access, token=token)],
-        exception_handlers={Exception: _broken},
+        routes=routes,
+        middleware=[gate, *roots],
+        exception_handlers={Exception: _broken, BadArgument: _bad},
     )
     for page in ("index", "series"):
-        text = package.joinpath(f"templates/{page}.html").read_text("utf-8")
-        setattr(app.state, page, text)
+        setattr(app.state, page, shell.page(page))
     app.state.source = source
     app.state.live = Live(source, links=links)
     return app
@@ -121,7 +161,21 @@ async def _events(request: Request) -> Response:
     live: Live = request.app.state.live
     if live.full:
         return PlainTextResponse("Too many viewers watch already; close one.\n", status_code=503)
-    return StreamingResponse(live.watch(), media_type="text/event-stream", headers=_UNBUFFERED)
+    return StreamingResponse(
+        _while_allowed(request, live.watch()), media_type="text/event-stream", headers=_UNBUFFERED
+    )
+
+
+async def _while_allowed(
+    request: Request, frames: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    """Yield frames until the viewer's session is over: a stream may outlive its login by days."""
+    gate, person = entrance.gate_of(request), entrance.person_of(request)
+    async with contextlib.aclosing(frames):
+        async for frame in frames:
+            if not await gate.holds(person):
+                return
+            yield frame
 
 
 async def _status(request: Request) -> Response:
@@ -147,17 +201,24 @@ def _scrape(source: Source, accept: str) -> tuple[bytes, str]:
     )
 
 
+@access.requires(access.ANYONE)
 async def _healthz(request: Request) -> Response:
     del request
     return PlainTextResponse("ok\n")
 
 
+@access.requires(access.ANYONE)
 async def _readyz(request: Request) -> Response:
     live: Live = request.app.state.live
     ready, report = await live.ready()
     return Response(
         json.dumps(report), status_code=200 if ready else 503, media_type="application/json"
     )
+
+
+async def _bad(request: Request, error: Exception) -> Response:
+    del request
+    return JSONResponse({"error": str(error)}, status_code=400)
 
 
 async def _broken(request: Request, error: Exception) -> Response:

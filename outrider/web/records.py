@@ -100,6 +100,16 @@ class Alert(msgspec.Struct):
     summary: str | None = None
 
 
+class Ack(msgspec.Struct):
+    """Somebody has an alert, until it clears or for a time."""
+
+    author: str
+    kind: str = "ack"
+    comment: str = ""
+    at_s: float | None = None
+    until_s: float | None = None
+
+
 class Transition(msgspec.Struct, rename={"was": "from"}):
     """One change of an alert's state."""
 
@@ -146,6 +156,7 @@ class Records:
     transitions: list[Transition] = field(default_factory=list)
     notifications: list[Notification] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
+    acks: dict[str, Ack] = field(default_factory=dict)
     damaged: int = 0
 
 
@@ -162,11 +173,12 @@ def read(client: redis.Redis, hosts: Sequence[str], beats: dict[str, float]) -> 
         pipe.lrange(keys.HISTORY, 0, MOST_TRANSITIONS - 1)
         pipe.lrange(keys.NOTIFICATIONS, 0, MOST_NOTIFICATIONS - 1)
         pipe.lrange(keys.ACTIONS, 0, MOST_ACTIONS - 1)
+        pipe.hgetall(keys.ACKS)
         for host in places:
             pipe.get(keys.bots(host))
             pipe.get(keys.report(host))
             pipe.hgetall(keys.alert_state(host))
-        history, told, actions, *rest = cast("Any", pipe.execute())
+        history, told, actions, acks, *rest = cast("Any", pipe.execute())
     reader = _Reader()
     bots = {
         host: reader.one(raw, list[BotWord]) for host, raw in zip(places, rest[0::3], strict=True)
@@ -180,6 +192,11 @@ def read(client: redis.Redis, hosts: Sequence[str], beats: dict[str, float]) -> 
         transitions=reader.many(history, Transition),
         notifications=reader.many(told, Notification),
         actions=reader.many(actions, Action),
+        acks={
+            alert.decode("utf-8", "replace"): ack
+            for alert, raw in acks.items()
+            if (ack := reader.one(raw, Ack))
+        },
         damaged=reader.damaged,
     )
 

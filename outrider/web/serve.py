@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import socket
+
+    from outrider.settings import Settings
+    from outrider.settings_web import DashboardSettings
+    from outrider.web.actions import Orders
 
 
 def run(
@@ -17,6 +21,8 @@ def run(
     interval_s: float,
     token: str,
     flower_url: str | None = None,
+    settings: Settings | None = None,
+    orders: Orders | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; open streams end at once. Blocks.
 
@@ -31,7 +37,10 @@ def run(
     from outrider.sdk.bot import announce
     from outrider.web.app import create_app
 
-    app = create_app(redis_url=redis_url, interval_s=interval_s, token=token, flower_url=flower_url)
+    app = create_app(
+        redis_url=redis_url, interval_s=interval_s, token=token, flower_url=flower_url,
+        settings=settings, orders=orders,
+    )  # fmt: skip
 
     class Server(uvicorn.Server):
         """Says when it listens, and ends streams first: an open page would hold the stop up."""
@@ -56,5 +65,19 @@ def run(
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=3,
+        **_transport(settings.dashboard if settings else None),
     )
     Server(config).run()
+
+
+def _transport(page: DashboardSettings | None) -> dict[str, Any]:
+    """Return what of the settings the server itself needs: TLS, and whose headers it believes.
+
+    Nobody's by default, since whoever sends X-Forwarded-For would choose the address that failed
+    logins are counted by.
+    """
+    proxies = list(page.proxies) if page else []
+    found: dict[str, Any] = {"proxy_headers": bool(proxies), "forwarded_allow_ips": proxies}
+    if page and page.tls_cert and page.tls_key:
+        found |= {"ssl_certfile": page.tls_cert, "ssl_keyfile": page.tls_key}
+    return found

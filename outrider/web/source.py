@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from outrider.clock import SYSTEM, tick_at
+from outrider.settings import Settings
 from outrider.store import keys
 from outrider.web import analysis, health, records, series, view
 from outrider.web.exposition import Exposition
@@ -46,6 +47,7 @@ class Source:
         address: str,
         clock: Clock = SYSTEM,
         others: Sequence[Other] = (),
+        settings: Settings | None = None,
     ) -> None:
         self.tiers = tiers
         self.store = tiers.raw
@@ -53,6 +55,7 @@ class Source:
         self.address = address
         self.clock = clock
         self.others = others
+        self.settings = Settings() if settings is None else settings
         self.exposition = Exposition()
         self._lock = threading.Lock()
         self._known: dict[str, Any] | None = None
@@ -76,7 +79,7 @@ class Source:
         """
         half_tick = tick_at(self.clock.now(), self.store.interval_s / 2)
         with self.client.pipeline(transaction=False) as pipe:
-            for key in (keys.HISTORY, keys.ACTIONS, keys.NOTIFICATIONS):
+            for key in (keys.HISTORY, keys.ACTIONS, keys.NOTIFICATIONS, keys.COMMENTS):
                 pipe.lindex(key, 0)
             for host in records.heartbeats(self.client):
                 pipe.get(keys.report(host))
@@ -99,7 +102,7 @@ class Source:
     def alerts(self) -> list[dict[str, Any]]:
         """Return the alerts that are not inactive."""
         beats = records.heartbeats(self.client)
-        return view.active_alerts(records.read(self.client, sorted(beats), beats))
+        return view.active_alerts(records.read(self.client, sorted(beats), beats), self.clock.now())
 
     def series(self, asked: Mapping[str, str]) -> dict[str, Any]:
         """Return which series there are. Raises BadArgument, redis.RedisError."""

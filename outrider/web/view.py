@@ -10,9 +10,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from outrider.alerts import labels
 from outrider.clock import tick_at, tick_start
+from outrider.samples import bot_of
 from outrider.store import keys
-from outrider.web import caches, recent, records, verdict, work
+from outrider.web import budgets, caches, recent, records, verdict, work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,7 +107,7 @@ def snapshot(store: SeriesStore, redis_client: redis.Redis, now_s: float) -> dic
     hosts = [_host(host, seen[host], kept, moment) for host in sorted(seen)]
     bots = [bot for host in hosts for bot in _bots(host, seen[host["key"]], kept, moment)]
     bots.sort(key=lambda bot: (-verdict.SEVERITY[bot["health"]], bot["name"], bot["host"]))
-    alerts = active_alerts(kept)
+    alerts = active_alerts(kept, now_s)
     newest = [host["at_s"] for host in hosts if host["at_s"] and (host["live"] or host["fresh"])]
     data_at_s = min(newest, default=max((host["at_s"] or 0 for host in hosts), default=0)) or None
     return {
@@ -117,6 +121,7 @@ def snapshot(store: SeriesStore, redis_client: redis.Redis, now_s: float) -> dic
         "hosts": hosts,
         "bots": bots,
         "alerts": alerts,
+        "budgets": budgets.of(fleet) if moment.fresh(fleet.at_s) else [],
         "events": _events(kept),
         "resources": _resources(fleet, moment),
         "caches": caches.of(
@@ -139,6 +144,7 @@ def nothing(now_s: float, interval_s: float) -> dict[str, Any]:
         "hosts": [],
         "bots": [],
         "alerts": [],
+        "budgets": [],
         "events": [],
         "resources": {"at_s": None, "fresh": False, "redis": None, "queues": [], "database": []},
         "caches": [],
@@ -260,7 +266,7 @@ def _per_minute(prefix: str, rows: Recent, moment: _Moment) -> float | None:
     return None if rate is None else 60 * rate
 
 
-def active_alerts(kept: Records) -> list[dict[str, Any]]:
+def active_alerts(kept: Records, now_s: float) -> list[dict[str, Any]]:
     """Return the alerts that fire or are about to, worst and oldest first, with who was told."""
     active = [alert for alert in kept.alerts if alert.state not in ("inactive", "resolved", "ok")]
     active.sort(
@@ -282,9 +288,20 @@ def active_alerts(kept: Records) -> list[dict[str, Any]]:
             "value": alert.value,
             "summary": alert.summary,
             "told": _told(alert, kept),
+            "key": labels.key(msgspec.structs.asdict(alert)),
+            "bot": bot_of(alert.instance) or "",
+            "ack": _ack(alert, kept, now_s),
         }
         for alert in active
     ]
+
+
+def _ack(alert: Alert, kept: Records, now_s: float) -> dict[str, Any] | None:
+    """Return who has an alert, while that holds."""
+    ack = kept.acks.get(labels.key(msgspec.structs.asdict(alert)))
+    if ack is None or (ack.until_s is not None and ack.until_s <= now_s):
+        return None
+    return msgspec.structs.asdict(ack)
 
 
 def _told(alert: Alert, kept: Records) -> list[dict[str, Any]]:

@@ -163,6 +163,9 @@ def visit(browser: Browser, serve: Callable[[str], str]) -> Iterator[Callable[..
         context.set_default_timeout(15_000)
         page = context.new_page()
         page.add_init_script(_WATCH_POLICY)
+        # Somebody who may only look; a test that acts says otherwise.
+        viewer = {"user": "eve", "role": "viewer", "csrf": ""}
+        page.route("**/api/me", lambda route: route.fulfill(json=viewer))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", complain)
         page.on("dialog", refuse)

@@ -141,6 +141,7 @@ def test_a_bot_of_the_fleet_leads_to_its_series(measured: Fleet, page: Page, add
     measured.bots({"name": "canary", "bot": "canary", "state": "ready"})
     page.goto(address)
     page.locator("#bots td.bot a").click()
+    page.get_by_role("link", name="all its series").click()
     expect(page).to_have_url(re.compile(r"/series\?host=alpha&match=bot\.canary\."))
     expect(page.locator("#names button")).to_have_count(3)
 

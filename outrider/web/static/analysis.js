@@ -3,6 +3,7 @@
 
 import { $, breakable, el, text } from "./dom.js";
 import * as format from "./format.js";
+import { at } from "./root.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const EVERY_MS = 60_000;
@@ -41,7 +42,7 @@ function table(found) {
 }
 
 async function ask(host) {
-  const answer = await fetch(`/api/analysis?${new URLSearchParams({ host })}`);
+  const answer = await fetch(at(`/api/analysis?${new URLSearchParams({ host })}`));
   return answer.ok ? answer.json() : null;
 }
 

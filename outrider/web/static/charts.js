@@ -1,4 +1,6 @@
-// uPlot, set up twice: a chart with axes for hosts, a bare line for tables. Gaps stay gaps.
+// uPlot, set up twice: a chart with axes for hosts, a band for series over any time. Gaps stay gaps.
+
+import { clockTime, dayOf } from "./format.js";
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const FONT = "11px system-ui, sans-serif";
@@ -24,16 +26,6 @@ export function range(from, least) {
     const room = Math.max((high - low) * 0.15, high * 0.02, 1e-9);
     return [Math.max(0, low - room), high + room];
   };
-}
-
-export function spark(box, yRange, { bare = false } = {}) {
-  const plot = new uPlot({
-    width: 76, height: 26, padding: [3, 1, 2, 1], legend: { show: false }, cursor: { show: false },
-    axes: [{ show: false }, { show: false }],
-    scales: { x: { time: false }, y: { range: yRange } },
-    series: [{}, line(1.3, 3, bare)],
-  }, [[0], [null]], box);
-  return keep({ box, plot, last: "" }, (values) => [values.map((_, at) => at), values]);
 }
 
 export function chart(box, { yRange, tick, onCursor }) {
@@ -62,7 +54,7 @@ export function chart(box, { yRange, tick, onCursor }) {
 }
 
 // A line of means in the band from the least to the greatest, so that no spike hides in a mean.
-export function band(box, { tick, onCursor, onZoom, onReset }) {
+export function band(box, { tick, onCursor, onZoom, onReset, marks = () => [] }) {
   const edge = { width: 1, stroke: () => css("--band"), points: { show: false }, spanGaps: false };
   const plot = new uPlot({
     width: Math.max(120, box.clientWidth), height: box.clientHeight || 180, padding: [8, 18, 0, 0],
@@ -73,14 +65,15 @@ export function band(box, { tick, onCursor, onZoom, onReset }) {
     bands: [{ series: [1, 2], fill: () => css("--band") }],
     axes: [
       { size: 24, gap: 7, font: FONT, space: 74, stroke: () => css("--muted"),
-        values: (_plot, splits, _axis, _space, step) => splits.map((at) => (step >= 86400 || clockTime(at) === "00:00" ? day(at) : clockTime(at))),
+        values: (_plot, splits, _axis, _space, step) => splits.map((at) => (step >= 86400 || clockTime(at) === "00:00" ? dayOf(at) : clockTime(at))),
         grid: { show: false }, ticks: { show: false } },
       { size: 66, gap: 4, font: FONT, space: 30, stroke: () => css("--muted"),
         values: (_plot, splits) => splits.map(tick),
         grid: { stroke: () => css("--grid"), width: 1 }, ticks: { show: false } },
     ],
     hooks: {
-      setCursor: [(u) => onCursor(u.cursor.idx)],
+      draw: [(u) => drawMarks(u, marks())],
+      setCursor: [(u) => onCursor(u.cursor.idx, u.cursor.left >= 0 ? u.posToVal(u.cursor.left, "x") : null)],
       setSelect: [(u) => {
         if (u.select.width > 8) onZoom(u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x"));
         u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
@@ -96,7 +89,31 @@ export function band(box, { tick, onCursor, onZoom, onReset }) {
     plot.wanted = [start_s, end_s];
     return times_s.length ? [times_s, high, low, mean] : [[start_s], [null], [null], [null]];
   });
-  return { show: held.show, remove() { resized.disconnect(); held.remove(); } };
+  return { show: held.show, redraw: () => plot.redraw(false, true), remove() { resized.disconnect(); held.remove(); } };
+}
+
+// What was changed, as dashed lines with a foot: where a curve bends just there, that is the cause.
+function drawMarks(u, marks) {
+  const { ctx, bbox } = u;
+  const one = devicePixelRatio;
+  ctx.save();
+  ctx.strokeStyle = ctx.fillStyle = css("--mark");
+  ctx.lineWidth = one;
+  for (const mark of marks) {
+    if (mark.at_s < u.scales.x.min || mark.at_s > u.scales.x.max) continue;
+    const x = Math.round(u.valToPos(mark.at_s, "x", true)) + 0.5;
+    ctx.setLineDash([3 * one, 3 * one]);
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+    ctx.beginPath();
+    ctx.moveTo(x - 4 * one, bbox.top);
+    ctx.lineTo(x + 4 * one, bbox.top);
+    ctx.lineTo(x, bbox.top + 6 * one);
+    ctx.fill();
+  }
+  ctx.restore();
 }
 
 function near(_plot, low, high) {
@@ -106,9 +123,6 @@ function near(_plot, low, high) {
   // From nought where that shows the shape as well.
   return [low >= 0 && low < high * 0.6 ? 0 : low - room, high + room];
 }
-
-const day = (atS) => new Date(atS * 1000).toLocaleDateString("en-GB", { day: "numeric", month: "short" });
-const clockTime = (atS) => new Date(atS * 1000).toTimeString().slice(0, 5);
 
 function keep(held, columns) {
   all.add(held);
@@ -123,6 +137,7 @@ function keep(held, columns) {
   };
 }
 
+addEventListener("zone", () => { for (const { plot } of all) plot.redraw(false, true); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const { plot } of all) plot.redraw(false, true);
 });

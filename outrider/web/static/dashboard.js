@@ -1,9 +1,15 @@
 // The page: one frame in, the whole screen brought up to date. Everything that comes from outside
 // goes in as text; no markup is ever built from it.
 
+import { alertButtons, mayAct } from "./act.js";
+import * as address from "./address.js";
+import { bar, icon } from "./build.js";
 import * as charts from "./charts.js";
 import { $, breakable, el, text } from "./dom.js";
 import * as format from "./format.js";
+import { at } from "./root.js";
+import { inSight } from "./sight.js";
+import { spark } from "./spark.js";
 import { follow } from "./stream.js";
 import * as analysis from "./analysis.js";
 
@@ -13,16 +19,6 @@ let frame = null;
 let receivedAt = 0;
 let connection = "connecting";
 let sorting = { key: null, up: true };
-
-function icon(name) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `#i-${name}`);
-  svg.append(use);
-  return svg;
-}
 
 function setIcon(svg, name) {
   const use = svg.firstElementChild;
@@ -90,10 +86,19 @@ function showAge() {
 
 // -- alerts
 
+let acts = false;
+
+function about(alert) {
+  if (alert.bot) return address.botLink(alert.host, alert.bot);
+  return alert.host && alert.host !== "fleet" ? address.hostLink(alert.host) : at("/alerts");
+}
+
 function alertNode() {
   const svg = icon("warning");
-  const [what, when, told] = [el("p"), el("p", { class: "when" }), el("p", { class: "told" })];
-  const node = el("li", { class: "alert" }, svg, what, when, told);
+  const [what, when, told, buttons] = [el("p"), el("p", { class: "when" }), el("p", { class: "told" }), el("p", { class: "buttons" })];
+  const title = el("a");
+  const node = el("li", { class: "alert" }, svg, what, when, buttons, told);
+  let made = "";
   return {
     node,
     show(alert) {
@@ -101,12 +106,22 @@ function alertNode() {
       state(node, alert.severity === "info" ? "off" : name);
       setIcon(svg, alert.state === "pending" ? "starting" : name);
       node.dataset.phase = alert.state;
-      const title = el("b", {}, alert.on ? `${alert.rule} on ${alert.on}` : alert.rule);
-      what.replaceChildren(title, alert.summary ? ` · ${alert.summary}` : "");
+      text(title, alert.on ? `${alert.rule} on ${alert.on}` : alert.rule);
+      title.href = about(alert);
+      const summary = alert.summary ? ` · ${alert.summary}` : "";
+      if (what.textContent !== title.textContent + summary) what.replaceChildren(title, summary);
       text(when, `${alert.severity}, ${alert.state}${alert.since_s ? ` since ${format.time(alert.since_s)}` : ""}`);
       when.title = alert.since_s ? format.utc(alert.since_s) : "";
-      told.hidden = !alert.told.length;
-      text(told, "Told: " + alert.told.map((one) => `${one.channel} ${format.time(one.at_s)} (${one.result})`).join(", "));
+      const has = alert.ack ? `${alert.ack.author} has it${alert.ack.until_s ? ` until ${format.time(alert.ack.until_s)}` : ""}${alert.ack.comment ? `: ${alert.ack.comment}` : ""}` : "";
+      const heard = alert.told.length ? `Told: ${alert.told.map((one) => `${one.channel} ${format.time(one.at_s)} (${one.result})`).join(", ")}` : "";
+      told.hidden = !has && !heard;
+      text(told, [has, heard].filter(Boolean).join(" · "));
+      // Made anew only when they change: a focused button keeps its focus.
+      const now = JSON.stringify([acts, Boolean(alert.ack), alert.state]);
+      if (now === made) return;
+      made = now;
+      buttons.hidden = !acts;
+      buttons.replaceChildren(...(acts ? alertButtons(alert, () => {}) : []));
     },
   };
 }
@@ -120,6 +135,25 @@ function announce() {
   if (fresh.length) $("announce").textContent = `New alert: ${fresh.join(", ")}`;
   else if (gone.length) $("announce").textContent = `Resolved: ${gone.join(", ")}`;
   announced = names;
+}
+
+// -- budgets
+
+function budgetNode() {
+  const [name, left, burn] = [el("a", { href: "/slo" }), el("strong"), el("span", { class: "aside" })];
+  const svg = icon("ok");
+  const box = el("span", { class: "budget-bar" });
+  const node = el("li", {}, svg, name, box, left, burn);
+  return { node, show(budget) {
+    const spent = budget.left_ratio != null && budget.left_ratio <= 0;
+    const shown = budget.left_ratio == null ? "unknown" : spent || budget.page ? "critical" : budget.ticket ? "warning" : "ok";
+    state(node, shown);
+    setIcon(svg, shown);
+    text(name, budget.name);
+    text(left, budget.left_ratio == null ? "nothing counted" : spent ? `missed by ${format.percent(-budget.left_ratio)}` : `${format.percent(budget.left_ratio)} left`);
+    text(burn, `burns ${format.number(budget.burn_1h)}× in 1 h, ${format.number(budget.burn_6h)}× in 6 h`);
+    box.replaceChildren(bar(budget.left_ratio, shown, `${budget.name}: ${left.textContent}`));
+  } };
 }
 
 // -- hosts
@@ -203,7 +237,7 @@ function hostNode() {
       state(node, shown);
       setIcon(svg, shown);
       text(link, host.name);
-      link.href = seriesOf(host.key, "host.");
+      link.href = address.hostLink(host.key);
       cores.show(host);
       text(age, host.fresh ? { ok: "healthy", warning: "warning", critical: "critical" }[shown] ?? "measured"
         : host.at_s ? `silent since ${format.time(host.at_s)}` : "nothing measured yet");
@@ -220,7 +254,6 @@ function hostNode() {
 
 // -- bots
 
-const seriesOf = (host, match) => `/series?${new URLSearchParams({ host, match })}`;
 const RANK = { critical: 0, warning: 1, unknown: 2, off: 3, ok: 4 };
 const COLUMNS = [
   { key: "state", label: "State", by: (b) => RANK[b.health] ?? 2 },
@@ -239,17 +272,25 @@ const COLUMNS = [
   { key: "heartbeat_age_s", label: "Heartbeat", show: format.duration },
 ];
 
+// State and name are always brought up to date; figures out of sight when they come there.
 function botNode() {
   const cells = COLUMNS.map(cellNode);
   const node = el("tr", {}, ...cells.map((cell) => cell.node));
+  const figures = cells.slice(2);
+  let shown = null;
+  let bot = null;
+  const showFigures = () => { if (shown !== bot) { shown = bot; figures.forEach((cell) => cell.show(bot)); } };
+  const sight = inSight(node, showFigures);
   return {
     node,
-    show(bot) {
+    show(next) {
+      bot = next;
       node.classList.toggle("stale", bot.stale);
       state(node, known(bot.health, STATES));
-      cells.forEach((cell) => cell.show(bot));
+      cells.slice(0, 2).forEach((cell) => cell.show(bot));
+      if (sight.seen || !shown) showFigures();
     },
-    remove: () => cells.forEach((cell) => cell.remove?.()),
+    remove() { sight.forget(); cells.forEach((cell) => cell.remove?.()); },
   };
 }
 
@@ -267,7 +308,7 @@ function cellNode(column) {
     const node = el("td", { class: "bot" }, name, " ", host, reason);
     return { node, show(bot) {
       text(name, bot.name);
-      name.href = seriesOf(bot.host_key, `bot.${bot.name}.`);
+      name.href = address.botLink(bot.host_key, bot.name);
       text(host, bot.host);
       const words = bot.health === "ok" ? "" : [bot.reason, bot.since_s ? `since ${format.time(bot.since_s)}` : ""].filter(Boolean).join(", ");
       reason.hidden = !words;
@@ -285,7 +326,7 @@ function cellNode(column) {
     } };
   }
   const box = el("div", { class: "spark", "aria-hidden": "true" });
-  const plot = charts.spark(box, column.y, { bare: column.bare });
+  const plot = spark(box, column.y, { bare: column.bare });
   node.append(el("span", {}, value, box));
   return { node, remove: plot.remove, show(bot) {
     text(value, column.show(bot[column.key]));
@@ -375,7 +416,7 @@ function factNode() {
 
 function queueNode() {
   const [name, box, length] = [el("span", { class: "name" }), el("div", { class: "spark", "aria-hidden": "true" }), el("span", { class: "length" })];
-  const plot = charts.spark(box, charts.range("zero", 5));
+  const plot = spark(box, charts.range("zero", 5));
   return { node: el("li", {}, name, box, length), remove: plot.remove, show(queue) {
     text(name, queue.name);
     text(length, format.count(queue.length));
@@ -414,13 +455,15 @@ function showShared() {
 }
 
 function show(next) {
+  if (next !== frame) receivedAt = performance.now();
   frame = next;
-  receivedAt = performance.now();
   showVerdict();
   showAge();
   announce();
   $("alerts-section").hidden = !frame.alerts.length;
   keyed($("alerts"), frame.alerts, (alert) => [alert.host, alert.rule, alert.instance].join("|"), alertNode);
+  $("budgets-section").hidden = !frame.budgets.length;
+  keyed($("budgets"), frame.budgets, (budget) => budget.slug, budgetNode);
   $("hosts-empty").hidden = frame.hosts.length > 0;
   keyed($("hosts"), frame.hosts, (host) => host.key, hostNode);
   showBots();
@@ -430,11 +473,14 @@ function show(next) {
   $("events-empty").hidden = frame.events.length > 0;
   keyed($("events"), frame.events.map((event, place) => ({ ...event, place })), (event) => event.place, eventNode);
   if (frame.links.flower) { $("flower").href = frame.links.flower; $("flower").hidden = false; }
-  $("pulse").classList.remove("beat");
-  requestAnimationFrame(() => $("pulse").classList.add("beat"));
+  // Two paints; an animation would paint sixty times a second for as long as the page is open.
+  $("pulse").classList.add("beat");
+  setTimeout(() => $("pulse").classList.remove("beat"), 350);
 }
 
 makeHead();
+mayAct().then((may) => { acts = may; if (frame) show(frame); });
+addEventListener("zone", () => { if (frame) show(frame); });
 setInterval(showAge, 1000);
 follow({
   onFrame: show,

@@ -1,10 +1,12 @@
 // What both pages build nodes with. Everything from outside goes in as text, never as markup.
 
+import { at } from "./root.js";
+
 export const $ = (id) => document.getElementById(id);
 
 export function el(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, name === "href" ? at(value) : value);
   made.append(...children);
   return made;
 }

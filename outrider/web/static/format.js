@@ -3,15 +3,38 @@
 export const NONE = "–";
 const NB = "\u00a0"; // a number and its unit stay on one line
 
-const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
-const dated = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+// Times are those of the reader's own clock, or of UTC; the choice stands in the browser and, where a
+// view was sent to somebody, in its address as `tz`.
+const STORED = "outrider.zone";
+const asked = new URLSearchParams(location.search).get("tz") ?? localStorage.getItem(STORED);
+let zone = asked === "utc" ? "UTC" : undefined;
+let clock, dated, day;
+makeClocks();
+
+function makeClocks() {
+  const made = (parts) => new Intl.DateTimeFormat("en-GB", { timeZone: zone, ...parts });
+  const [hm, dm] = [{ hour: "2-digit", minute: "2-digit" }, { day: "numeric", month: "short" }];
+  [clock, dated, day] = [made(hm), made({ ...dm, ...hm }), made(dm)];
+}
+
+export const isUtc = () => zone === "UTC";
+
+export function setUtc(on) {
+  zone = on ? "UTC" : undefined;
+  localStorage.setItem(STORED, on ? "utc" : "local");
+  makeClocks();
+  dispatchEvent(new Event("zone"));
+}
+
 const there = (value) => typeof value === "number" && Number.isFinite(value);
+
+export const clockTime = (atS) => clock.format(new Date(atS * 1000));
+export const dayOf = (atS) => day.format(new Date(atS * 1000));
 
 export function time(atS) {
   const at = new Date(atS * 1000);
-  if (Number.isNaN(at.getTime())) return NONE;
-  if (at.toDateString() !== new Date().toDateString()) return dated.format(at);
-  return clock.format(at);
+  if (!there(atS) || Number.isNaN(at.getTime())) return NONE;
+  return day.format(at) === day.format(new Date()) ? clock.format(at) : dated.format(at);
 }
 
 export function utc(atS) {

@@ -1,5 +1,7 @@
 // The live line to the server: closed while nobody looks at the page, reopened by itself.
 
+import { at } from "./root.js";
+
 const RETRY_MS = 3000;
 
 export function follow({ onFrame, onState }) {
@@ -9,7 +11,7 @@ export function follow({ onFrame, onState }) {
   function open() {
     clearTimeout(timer);
     if (source || document.hidden) return;
-    source = new EventSource("/events");
+    source = new EventSource(at("/events"));
     source.onmessage = (event) => { onState("live"); onFrame(JSON.parse(event.data)); };
     source.onerror = () => {
       onState("lost");
@@ -22,7 +24,7 @@ export function follow({ onFrame, onState }) {
 
   async function again() {
     try {
-      const answer = await fetch("/api/status", { cache: "no-store" });
+      const answer = await fetch(at("/api/status"), { cache: "no-store" });
       if (answer.status === 401) { onState("locked"); return; }
     } catch { /* the server is away: try again */ }
     timer = setTimeout(open, RETRY_MS);

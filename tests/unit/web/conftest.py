@@ -84,6 +84,22 @@ class Shelf:
     def lindex(self, key: str, place: int) -> Any:
         return next(iter(self._read(key, [])[place:]), None)
 
+    def lpush(self, key: str, text: str) -> None:
+        self._read(key, None)
+        self.held.setdefault(key, []).insert(0, text.encode())
+
+    def ltrim(self, key: str, start: int, end: int) -> None:
+        self.held[key] = self._read(key, [])[start : end + 1]
+
+    def zadd(self, key: str, scores: dict[str, float]) -> None:
+        self._read(key, None)
+        self.held.setdefault(key, {}).update(scores)
+
+    def zremrangebyscore(self, key: str, low: str, high: float) -> None:
+        assert low == "-inf"
+        kept = {name: at_s for name, at_s in self._read(key, {}).items() if at_s > high}
+        self.held[key] = kept
+
     def pipeline(self, *, transaction: bool) -> Pipe:
         assert not transaction
         return Pipe(self)
@@ -100,7 +116,7 @@ class Pipe:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
-        self._asked: list[tuple[str, tuple[Any, ...]]] = []
+        self._asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -109,10 +125,12 @@ class Pipe:
         return None
 
     def __getattr__(self, command: str) -> Any:
-        return lambda *given: self._asked.append((command, given))
+        return lambda *given, **named: self._asked.append((command, given, named))
 
     def execute(self) -> list[Any]:
-        return [getattr(self._shelf, command)(*given) for command, given in self._asked]
+        return [
+            getattr(self._shelf, command)(*given, **named) for command, given, named in self._asked
+        ]
 
 
 class Fleet:
@@ -186,8 +204,11 @@ class Visitor:
     def get(self, path: str, headers: Any = None) -> httpx.Response:
         return self.request("GET", path, headers=headers)
 
-    def request(self, method: str, path: str, headers: Any = None) -> httpx.Response:
-        return self._runner.run(self._client.request(method, path, headers=headers))
+    def request(self, method: str, path: str, headers: Any = None, **more: Any) -> httpx.Response:
+        return self._runner.run(self._client.request(method, path, headers=headers, **more))
+
+    def post(self, path: str, **more: Any) -> httpx.Response:
+        return self.request("POST", path, **more)
 
 
 @pytest.fixture

@@ -5,19 +5,25 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
+from outrider.store import connection
+from outrider.web.access import record
 from tests.unit.web.conftest import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _SERVE = "import json, sys; from outrider.web import serve; serve.run(**json.loads(sys.argv[1]))"
 
@@ -39,19 +45,22 @@ def server(port: int, valkey_url: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextlib.contextmanager
-def asked(port: int, path: str) -> Iterator[http.client.HTTPResponse]:
+def asked(
+    port: int, path: str, headers: dict[str, str] | None = None
+) -> Iterator[http.client.HTTPResponse]:
     """Ask as soon as the server listens."""
     give_up_at = time.monotonic() + 30
     while True:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        with contextlib.closing(connection):
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        with contextlib.closing(line):
             try:
-                connection.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
+                carried = {"Authorization": f"Bearer {TOKEN}"} | (headers or {})
+                line.request("GET", path, headers=carried)
             except ConnectionRefusedError:
                 assert time.monotonic() < give_up_at, "the server did not start"
                 time.sleep(0.02)
                 continue
-            with connection.getresponse() as answer:
+            with line.getresponse() as answer:
                 yield answer
             return
 
@@ -71,3 +80,64 @@ def test_the_server_does_not_say_what_it_is_made_of(
     del server
     with asked(port, "/healthz") as answer:
         assert (answer.status, answer.getheader("server")) == (200, None)
+
+
+def test_with_a_certificate_it_speaks_tls_under_its_path(
+    port: int, valkey_url: str, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    made.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    made.private_key_pem.write_to_path(tmp_path / "key.pem")
+    (tmp_path / "outrider.toml").write_text(
+        '[dashboard]\nroot_path = "/ops"\ntls_cert = "cert.pem"\ntls_key = "key.pem"\n'
+    )
+    env = {name: text for name, text in os.environ.items() if not name.startswith("OUTRIDER_")}
+    env |= {"OUTRIDER_DASHBOARD_TOKEN": TOKEN, "OUTRIDER_REDIS_URL": valkey_url}
+    command = [sys.executable, "-m", "outrider", "dashboard", "--port", str(port)]
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    with subprocess.Popen(command, cwd=tmp_path, env=env) as process:
+        try:
+            answer = over_tls(port, trust, f"/ops/?token={TOKEN}")
+        finally:
+            process.kill()
+    assert (answer.status, answer.getheader("location")) == (303, "/ops/")
+    assert "; Secure" in (answer.getheader("set-cookie") or "")
+
+
+def over_tls(port: int, trust: ssl.SSLContext, path: str) -> http.client.HTTPResponse:
+    """Ask as soon as the server listens."""
+    give_up_at = time.monotonic() + 60
+    while True:
+        line = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=trust)
+        with contextlib.closing(line):
+            try:
+                line.request("GET", path)
+            except ConnectionRefusedError:
+                assert time.monotonic() < give_up_at, "the server did not start"
+                time.sleep(0.05)
+                continue
+            return line.getresponse()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [("", "127.0.0.1"), ('[dashboard]\nproxies = ["127.0.0.1"]\n', "203.0.113.9")],
+    ids=["nobody's word", "the proxy's word"],
+)
+def test_an_address_is_believed_of_named_proxies_only(
+    port: int, valkey_url: str, tmp_path: Path, settings: str, expected: str
+) -> None:
+    (tmp_path / "outrider.toml").write_text(settings)
+    env = {name: text for name, text in os.environ.items() if not name.startswith("OUTRIDER_")}
+    env |= {"OUTRIDER_DASHBOARD_TOKEN": TOKEN, "OUTRIDER_REDIS_URL": valkey_url}
+    command = [sys.executable, "-m", "outrider", "dashboard", "--port", str(port)]
+    with subprocess.Popen(command, cwd=tmp_path, env=env) as process:
+        try:
+            with asked(port, f"/?token={TOKEN}", {"X-Forwarded-For": "203.0.113.9"}) as answer:
+                assert answer.status == 303
+        finally:
+            process.kill()
+    with connection.connect(valkey_url) as client:
+        assert record.read(client)[0]["address"] == expected

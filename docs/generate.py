@@ -446,15 +446,16 @@ def rules_page() -> str:
 
 def tasks_page() -> str:
     """Return the page of every task, and of what beat sends when."""
-    from celery import current_app
+    from celery import Celery
 
     import outrider.tasks  # noqa: F401 - registers them
     from outrider.store import queues
 
-    current_app.finalize(auto=True)
+    app = Celery("docs", set_as_current=False)  # the workers' own would ask for a stack
+    app.finalize()
     rows = []
-    for name in sorted(name for name in current_app.tasks if name.startswith("outrider.")):
-        task = current_app.tasks[name]
+    for name in sorted(name for name in app.tasks if name.startswith("outrider.")):
+        task = app.tasks[name]
         queue = queues.of_task(name, host="HOST")
         arguments = ", ".join(f"`{each}`" for each in _arguments(task.run)) or "none"
         first = _first_sentence(task.run)

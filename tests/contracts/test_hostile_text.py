@@ -187,10 +187,20 @@ def check_web(shown: str) -> None:
         assert len(text) <= 2000
 
 
+def check_page(shown: str) -> None:
+    """As for the web; what a page has nothing of, it need not show. None is endless."""
+    found = json.loads(shown)
+    assert "error" not in found
+    assert len(shown) < 500_000
+    for text in texts(found):
+        check_lines(text)
+        assert len(text) <= 2000
+
+
 def texts(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for name, each in value.items():
-            if name not in ("key", "host_key"):
+            if name not in ("key", "host_key", "series"):
                 yield from texts(each)
     elif isinstance(value, list):
         for each in value:
@@ -471,6 +481,12 @@ OUTPUTS: dict[str, tuple[Callable[[World], str], Callable[[str], None]]] = {
     "an unknown alert": (refused("alerts", "ack", "host=TEXT"), check_terminal),
     "an unknown rule": (refused("alerts", "test", "TEXT"), check_terminal),
     "dashboard, /api/status": (page("/api/status"), check_web),
+    "dashboard, /api/alerts": (page("/api/alerts"), check_page),
+    "dashboard, /api/slo": (page("/api/slo"), check_page),
+    "dashboard, /api/cache": (page("/api/cache"), check_page),
+    "dashboard, /api/queues": (page("/api/queues"), check_page),
+    "dashboard, /api/changes": (page("/api/changes"), check_page),
+    "dashboard, /api/host": (page("/api/host?name=alpha"), check_page),
     "dashboard, /api/series": (page("/api/series"), check_series),
     "dashboard, /api/analysis": (page("/api/analysis?host=alpha"), check_web),
 }  # fmt: skip

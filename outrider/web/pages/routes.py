@@ -26,7 +26,9 @@ MAX_AGE_S = {
     "alerts": 1.0, "slo": 5.0, "database": 5.0, "cache": 2.0, "queues": 2.0, "changes": 2.0,
     "bot": 1.0, "host": 1.0,
 }  # fmt: skip
-# Named for what they are sent back as, so never changed, not even to be fit for people.
+# Named for what they are sent back as, so not changed, not even to be fit for people. What is longer
+# than this can't be asked for.
+_LONGEST_NAME = 1000
 _AS_THEY_ARE = frozenset({"key", "host_key", "series"})
 
 
@@ -78,7 +80,7 @@ def cleaned(value: Any, *, name: str = "") -> Any:
     {'who': ' [2Jann', 'at_s': None}
     """
     if isinstance(value, str):
-        if name in _AS_THEY_ARE and value.isprintable():
+        if name in _AS_THEY_ARE and value.isprintable() and len(value) <= _LONGEST_NAME:
             return value
         return records.clean(value)
     if isinstance(value, float):

@@ -26,8 +26,8 @@ MAX_AGE_S = {
     "alerts": 1.0, "slo": 5.0, "database": 5.0, "cache": 2.0, "queues": 2.0, "changes": 2.0,
     "bot": 1.0, "host": 1.0,
 }  # fmt: skip
-# Named for what they are sent back as, so not changed, not even to be fit for people. What is longer
-# than this can't be asked for.
+# Named for what they are sent back as, so not changed, not even to be fit for people. What is
+# longer than this can't be asked for.
 _LONGEST_NAME = 1000
 _AS_THEY_ARE = frozenset({"key", "host_key", "series"})
 

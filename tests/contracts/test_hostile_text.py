@@ -505,7 +505,7 @@ def test_a_question_that_is_refused_is_answered_safely(path: str, world: World) 
     asked = urllib.parse.urlencode(dict.fromkeys(("host", "series", "match", "since"), text))
     answer = world.ask(f"{path}?{asked}")
 
-    assert answer.status_code in (200, 400)
+    assert answer.status_code in (200, 400, 414)
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert len(answer.text) < 5000
@@ -513,9 +513,9 @@ def test_a_question_that_is_refused_is_answered_safely(path: str, world: World) 
         check_lines(text)
 
 
-@pytest.mark.parametrize("path", ["/", "/series"])
-def test_pages_hold_no_text_from_outside(path: str, world: World) -> None:
-    assert MARK not in world.get(path)
+def test_pages_hold_no_text_from_outside(world: World) -> None:
+    pages = ("", "series", "alerts", "slo", "database", "cache", "queues", "changes", "host", "bot")
+    assert not [page for page in pages if MARK in world.get(f"/{page}")]
 
 
 @pytest.mark.parametrize(

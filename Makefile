@@ -8,12 +8,13 @@ BIN := $(VENV)/bin
 up: $(VENV)/.examples        ## set up and run the stack with the example fleet
 	@OUTRIDER_CONFIG=examples/fleet/outrider.toml $(BIN)/outrider up $(ARGS)
 
-test: $(VENV)/.dev           ## run every test
+test: $(VENV)/.dev           ## run the tests
 	@$(BIN)/python tests/prepare.py
 	@$(BIN)/python -m pytest $(ARGS)
 
-explore: $(VENV)/.dev        ## search anew for what breaks a property; `make test` repeats the known cases
-	@$(BIN)/python -m pytest --hypothesis-profile=explore $(ARGS)
+explore: $(VENV)/.dev        ## run long tests too, and search anew for what breaks a property
+	@$(BIN)/python tests/prepare.py
+	@$(BIN)/python -m pytest -m '' --hypothesis-profile=explore $(ARGS)
 
 lint: $(VENV)/.dev           ## ruff, mypy and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -67,7 +67,10 @@ def _keep_logging() -> Iterator[None]:
     """Undo what Celery's set-up does to the root logger, which would silence later tests' logs."""
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
+    filters = [list(handler.filters) for handler in handlers]
     yield
     root.setLevel(level)
+    for handler, before in zip(handlers, filters, strict=True):
+        handler.filters[:] = before
     for handler in [handler for handler in root.handlers if handler not in handlers]:
         root.removeHandler(handler)

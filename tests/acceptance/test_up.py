@@ -162,6 +162,7 @@ def _newest_row_age_s(up: Up) -> float:
     return 1e9 if age_s is None else float(age_s)
 
 
+@pytest.mark.long
 def test_a_worker_that_hangs_is_replaced(started: Callable[..., Up]) -> None:
     up = started()
     eventually(up.ready)

@@ -245,6 +245,7 @@ with connection.connect(sys.argv[1]) as client:
 """
 
 
+@pytest.mark.long
 def test_what_a_bot_looks_at_regularly_is_loaded_before_it_looks(fleet: Running) -> None:
     start_telegram(fleet)
     worker = fleet.run(sys.executable, "-c", WORKER, fleet.redis_url)

@@ -192,6 +192,7 @@ def test_a_replica_that_is_held_is_refused_beyond_the_limit_and_used_again(
     near(routed, clock)
 
 
+@pytest.mark.long
 def test_a_replica_whose_link_broke_is_refused_though_it_reports_no_lag(
     leader: postgres.Postgres, spare: postgres.Postgres, clock: StoppedClock
 ) -> None:

@@ -36,6 +36,7 @@ def test_the_wheel_holds_what_the_links_point_to(wheel: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_both_work_when_the_project_has_its_own_tasks(wheel: Path, tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)

@@ -278,6 +278,7 @@ def application(broker: Server) -> Any:
     ).celery[0]
 
 
+@pytest.mark.long
 def test_a_real_workers_pool_grows_and_shrinks(
     broker: Server, shop: Callable[[str], ProcessContainer]
 ) -> None:

@@ -175,6 +175,7 @@ def test_no_read_ever_misses_a_write_of_this_process(
     made.dispose()
 
 
+@pytest.mark.long
 def test_a_replica_that_is_held_is_refused_beyond_the_limit_and_used_again(
     routed: Routed, clock: StoppedClock, follower: postgres.Postgres
 ) -> None:
@@ -219,6 +220,7 @@ def test_a_replica_whose_link_broke_is_refused_though_it_reports_no_lag(
     routed.dispose()
 
 
+@pytest.mark.long
 def test_a_promoted_replica_is_refused(
     leader: postgres.Postgres, spare: postgres.Postgres, clock: StoppedClock
 ) -> None:

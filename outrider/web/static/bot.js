@@ -1,10 +1,11 @@
 // The page of one bot: how it is, its charts, what fires, how it crashed, what it wrote last.
 
-import { alertButtons, mayAct, restart } from "./act.js";
+import { mayAct, restart } from "./act.js";
 import * as address from "./address.js";
-import { alertBadge, at, badge, bar, code, cut, empty, facts, lines, link, table } from "./build.js";
+import { at, badge, bar, code, cut, empty, facts, lines, link, table } from "./build.js";
 import { choose } from "./choose.js";
 import { $, breakable, el } from "./dom.js";
+import { firingTable } from "./firing.js";
 import * as format from "./format.js";
 import { gallery } from "./gallery.js";
 import { changesTable, marks } from "./happened.js";
@@ -77,13 +78,7 @@ function draw(next) {
   now.node.classList.toggle("stale-part", bot.stale);
   now.show([bot, data.budgets, acts], showNow);
   firing.node.hidden = !data.alerts.length;
-  firing.show([data.alerts, acts], () => table([
-    { label: "State", cell: (one) => alertBadge(one.state, one.severity) },
-    { label: "Alert", words: true, cell: (one) => el("span", {}, el("b", {}, cut(one.rule, 100)), one.summary ? el("small", { class: "more" }, cut(one.summary, 240)) : "") },
-    { label: "Since", cell: (one) => at(one.since_s) },
-    { label: "Has it", cell: (one) => (one.ack ? one.ack.author : "nobody") },
-    ...(acts ? [{ label: "Do", cell: (one) => el("span", { class: "buttons" }, ...alertButtons(one, look)) }] : []),
-  ], data.alerts, { caption: "Alerts on this bot" }));
+  firing.show([data.alerts, acts], () => firingTable(data.alerts, { acts, done: look, caption: "Alerts on this bot" }));
   all.href = address.link("/series", { host: bot.host_key, match: `bot.${bot.name}.` });
   drawn.show({ charts: data.charts, host: bot.host_key, interval_s: data.interval_s, marks: marks(data.events) });
   if (!data.charts.length) over.note("nothing is measured of it yet");

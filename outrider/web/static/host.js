@@ -1,10 +1,11 @@
 // The page of one host: how it is and why, its charts, its bots, what was found on it.
 
-import { alertButtons, mayAct } from "./act.js";
+import { mayAct } from "./act.js";
 import * as address from "./address.js";
-import { alertBadge, at, badge, code, cut, empty, facts, link, table } from "./build.js";
+import { at, badge, code, cut, empty, facts, link, table } from "./build.js";
 import { choose } from "./choose.js";
 import { $, el } from "./dom.js";
+import { firingTable } from "./firing.js";
 import * as format from "./format.js";
 import { gallery } from "./gallery.js";
 import { changesTable, marks } from "./happened.js";
@@ -67,13 +68,7 @@ function draw(next) {
   now.show(host, showNow);
   now.node.classList.toggle("stale-part", !host.fresh);
   firing.node.hidden = !data.alerts.length;
-  firing.show([data.alerts, acts], () => table([
-    { label: "State", cell: (one) => alertBadge(one.state, one.severity) },
-    { label: "Alert", words: true, cell: (one) => el("span", {}, el("b", {}, cut(one.rule, 100)), one.summary ? el("small", { class: "more" }, cut(one.summary, 240)) : "") },
-    { label: "Since", cell: (one) => at(one.since_s) },
-    { label: "Has it", cell: (one) => (one.ack ? one.ack.author : "nobody") },
-    ...(acts ? [{ label: "Do", cell: (one) => el("span", { class: "buttons" }, ...alertButtons(one, look)) }] : []),
-  ], data.alerts, { caption: "Alerts on this host" }));
+  firing.show([data.alerts, acts], () => firingTable(data.alerts, { acts, done: look, caption: "Alerts on this host" }));
   drawn.show({ charts: data.charts, host: host.key, interval_s: data.interval_s, marks: marks(data.events) });
   bots.note(String(data.bots.length));
   bots.show(data.bots, (some) => some.length ? table([

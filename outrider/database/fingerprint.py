@@ -170,7 +170,7 @@ def _without_values(text: str, trees: list[dict[str, Any]]) -> str:
 
 
 def _constants(trees: list[dict[str, Any]]) -> tuple[list[int], set[int], int]:
-    """Return where constants stand that go, and those that stay; and the last parameter's number."""
+    """Return where constants stand that go, which stay, and the last parameter's number."""
     kept, constants, last = set(), set(), 0
     for kind, fields in walk(trees):
         if kind == "A_Const":

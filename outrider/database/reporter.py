@@ -42,6 +42,7 @@ class Reporter:
         self._said = 0
         self._process = budget.process_name()
         self._reporting = threading.Lock()
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="outrider-statements", daemon=True)
         self._thread.start()
 
@@ -75,10 +76,13 @@ class Reporter:
         finally:
             self._reporting.release()
 
+    def close(self) -> None:
+        """Report no more by itself."""
+        self._over.set()
+
     def _run(self) -> None:
-        pause_s = FIRST_S
-        while True:
-            time.sleep(pause_s)
+        over, pause_s = self._over, FIRST_S
+        while not over.wait(pause_s):
             pause_s = EVERY_S
             with contextlib.suppress(Exception):  # whatever happens here, the bot goes on
                 self.report()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ADVISED = 20
 _ORDERS: tuple[top.Order, ...] = ("total", "p99", "calls")
 WITHIN_S = 20.0
+# Others have no plan that an index could change.
+_PLANNED = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE", "(")
 
 
 def build(engine: sa.Engine, workload: Workload) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def asked(workload: Workload, *, most: int = ADVISED) -> list[index_advice.Asked
     return [
         index_advice.Asked(cost.text, cost.calls / over_s if over_s else None, cost.mean_s)
         for cost in top.top(workload.costs, most=most)
-        if cost.text and cost.fingerprint_id != reported.OTHER
+        if cost.text.upper().startswith(_PLANNED) and cost.fingerprint_id != reported.OTHER
     ]
 
 

@@ -62,9 +62,10 @@ def by_shape(costs: Mapping[str, calls.Cost]) -> Report:
     texts: dict[str, str] = {}
     added: dict[str, calls.Cost] = {}
     for text, cost in costs.items():
-        shape = (
-            fingerprint.Fingerprint(OTHER, text) if text == calls.OTHER else fingerprint.of(text)
-        )
+        if text == calls.OTHER:
+            shape = fingerprint.Fingerprint(OTHER, text)
+        else:  # psycopg is sent %% for each %, which the parser would take for another operator
+            shape = fingerprint.of(fingerprint.numbered(text) if "%%" in text else text)
         texts.setdefault(shape.id, shape.text)
         known = added.setdefault(shape.id, calls.Cost())
         known.calls += cost.calls

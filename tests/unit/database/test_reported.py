@@ -45,6 +45,11 @@ def test_statements_that_differ_in_values_are_one() -> None:
     assert report.texts[name] == "SELECT * FROM t WHERE name = $1"
 
 
+def test_a_percent_sign_that_the_driver_doubles_is_one() -> None:
+    report = reported.by_shape({"SELECT a %% 5 FROM t WHERE b = %(b)s": cost(1, 0.1)})
+    assert list(report.texts.values()) == ["SELECT a % $2 FROM t WHERE b = $1"]
+
+
 def test_no_value_is_left_in_redis(client: redis.Redis) -> None:
     told(client, "bot|1", 100.0, s3cret=cost(1, 0.1))
     for what in ("", "texts"):

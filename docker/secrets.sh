@@ -20,6 +20,7 @@ keep() {
 
 keep redis_password "$(random)"
 keep postgres_password "$(random)"
+keep postgres_admin_password "$(random)"
 keep flower_password "$(random)"
 keep dashboard_token "$(random)"
 keep grafana_password "$(random)"

@@ -27,6 +27,7 @@ _RULES: tuple[tuple[str, str, Severity], ...] = (
     ("half of the bots are down", "50% of (bot.*.up < 1) and count(bot.*.up) >= 3 for 30s", "critical"),
     ("event loop is blocked", "bot.*.loop_lag_s > 1 for 30s clear 0.5 keep_firing_for 1m", "warning"),
     ("connection pool is exhausted", "bot.*.db.pool.used_ratio > 0.9 for 30s keep_firing_for 1m", "warning"),
+    ("database connections leak", "bot.*.db.pool.leaked > 0 for 30s keep_firing_for 1m", "warning"),
     ("waits for a connection are given up", "increase(bot.*.db.pool.timeouts_total, 1m) > 0 keep_firing_for 5m", "critical"),
     ("memory limit is near", "time_to_limit(bot.*.rss_bytes) < 1h for 5m keep_firing_for 15m", "warning"),
     ("cache is useless", "avg(cache.*.hit_ratio, 10m) < 5% and count(cache.*.hit_ratio, 10m) >= 30 and increase(cache.*.misses_total, 10m) > 1000 for 10m keep_firing_for 30m", "info"),

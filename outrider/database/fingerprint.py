@@ -29,13 +29,20 @@ _PLACEHOLDER = re.compile(
     rf"(?P<kept>{_QUOTED}|--[^\n]*|/\*.*?\*/|::)|%(?:\((?P<percent>\w+)\))?s|%%|:(?P<colon>[A-Za-z_]\w*)",
     re.DOTALL,
 )
+_NEXT_LINE = r"(?:\s*\n\s*'(?:[^']|'')*')*"  # a string may go on below
+_STRING = rf"[Ee]'(?:[^'\\]|''|\\.)*'{_NEXT_LINE}|(?:[BbXxNn]|[Uu]&)?(?:{_QUOTED}){_NEXT_LINE}"
 _LITERAL = re.compile(
-    rf"[Ee]'(?:[^'\\]|''|\\.)*'|(?:[BbXxNn]|[Uu]&)?(?:{_QUOTED})"
-    r"|[+-]?(?:0[xXoObB]\w+|(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)",
-    re.DOTALL,
+    rf"{_STRING}|[+-]?(?:0[xXoObB]\w+|(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)",
+    re.DOTALL | re.ASCII,
 )
+_REMARK = re.compile(
+    rf"(?P<line>--[^\n]*)|(?P<block>/\*)|(?P<string>{_STRING})", re.DOTALL | re.ASCII
+)
+_BORDER = re.compile(r"/\*|\*/")
 _OTHER_DIALECT = re.compile(
-    r"--[^\n]*|/\*.*?\*/|(?P<value>'(?:[^'\\]|''|\\.)*'|\b\d[\w.]*\b|\?|[%:@$]\(?\w+\)?s?)|\s+",
+    r"--[^\n]*|/\*.*?(?:\*/|\Z)|(?P<name>\"\w+\"(?!\w))"
+    r"|(?P<value>'(?:[^'\\]|''|\\.)*(?:'|\Z)|\"(?:[^\"]|\"\")*(?:\"|\Z)|\$(?P<tag>[A-Za-z_]*)\$.*?(?:\$(?P=tag)\$|\Z)"
+    r"|\b\d[\w.]*\b|\?|[%:@$]\(?\w+\)?s?)|\s+",
     re.DOTALL,
 )
 _LIST = re.compile(r"\( *\?(?: *, *\?)* *\)(?: *, *\( *\?(?: *, *\?)* *\))*")
@@ -143,7 +150,27 @@ def _by_parser(statement: str) -> Fingerprint | None:
 
 
 def _without_values(text: str, trees: list[dict[str, Any]]) -> str:
-    raw = text.encode()  # the parser counts bytes
+    raw = text.encode().decode("latin-1")  # the parser counts bytes, so here is one letter a byte
+    constants, kept, last = _constants(trees)
+    edits: list[tuple[int, int, str]] = []
+    for place in constants:
+        literal = _LITERAL.match(raw, place)
+        if literal is not None and (not edits or place >= edits[-1][1]):
+            last += 1
+            edits.append((place, literal.end(), f"${last}"))
+    edits += _remarks(raw, kept | {place for place, _, _ in edits})
+    pieces, start = [], 0
+    for begin, end, instead in sorted(edits):
+        if begin >= start:
+            pieces += [raw[start:begin], instead]
+            start = end
+    pieces.append(raw[start:])
+    written = "".join(pieces).encode("latin-1").decode(errors="replace")
+    return " ".join(written.split())
+
+
+def _constants(trees: list[dict[str, Any]]) -> tuple[list[int], set[int], int]:
+    """Return where constants stand that go, which stay, and the last parameter's number."""
     kept, constants, last = set(), set(), 0
     for kind, fields in walk(trees):
         if kind == "A_Const":
@@ -155,16 +182,26 @@ def _without_values(text: str, trees: list[dict[str, Any]]) -> str:
             kept |= _places(fields.get("rexpr"))
         elif kind == "SelectStmt":
             kept |= _places(fields.get("limitCount")) | _places(fields.get("limitOffset"))
-    pieces, start = [], 0
-    for place in sorted(constants - kept):
-        literal = _LITERAL.match(raw[place:].decode(errors="replace"))
-        if literal is None or place < start:
-            continue
-        last += 1
-        pieces += [raw[start:place], f"${last}".encode()]
-        start = place + len(literal[0].encode())
-    pieces.append(raw[start:])
-    return " ".join(b"".join(pieces).decode(errors="replace").split())
+    return sorted(constants - kept), kept, last
+
+
+def _remarks(raw: str, known: set[int]) -> list[tuple[int, int, str]]:
+    """Return what else goes: comments, and strings that are no constants, such as a password."""
+    edits, place = [], 0
+    while found := _REMARK.search(raw, place):
+        begin, place = found.start(), found.end()
+        if found["block"]:
+            depth = 1
+            while depth and (border := _BORDER.search(raw, place)):
+                depth += 1 if border[0] == "/*" else -1
+                place = border.end()
+            place = len(raw) if depth else place
+            edits.append((begin, place, " "))
+        elif found["line"]:
+            edits.append((begin, place, " "))
+        elif begin not in known and not found[0].startswith('"'):
+            edits.append((begin, place, "?"))
+    return edits
 
 
 def _places(tree: Any) -> set[int]:
@@ -172,7 +209,9 @@ def _places(tree: Any) -> set[int]:
 
 
 def _by_pattern(statement: str) -> Fingerprint:
-    text = _OTHER_DIALECT.sub(lambda match: "?" if match["value"] else " ", statement)
+    text = _OTHER_DIALECT.sub(
+        lambda match: match["name"] or ("?" if match["value"] else " "), statement
+    )
     text = " ".join(_LIST.sub("(?)", text).split())
     digest = hashlib.blake2s(text.lower().encode(), digest_size=8).hexdigest()
     return Fingerprint(f"~{digest}", text)

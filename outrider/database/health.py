@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from outrider.database import bloat, index_advice, index_health, locks, top
+from outrider.database import bloat, index_advice, index_health, locks, reported, top
 from outrider.database.server import first_line
 
 if TYPE_CHECKING:
@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from outrider.database.workload import Workload
 
 ADVISED = 20
+_ORDERS: tuple[top.Order, ...] = ("total", "p99", "calls")
 WITHIN_S = 20.0
+# Others have no plan that an index could change.
+_PLANNED = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE", "(")
 
 
 def build(engine: sa.Engine, workload: Workload) -> dict[str, Any]:
     """Return the report on one PostgreSQL; what can't be asked is said in ``note``."""
     slower = top.top(workload.costs, by="regression", baseline=workload.baseline)
     report: dict[str, Any] = {
+        "top": {by: costs(top.top(workload.costs, by=by)) for by in _ORDERS},
         "regressed": [
             _cost(cost) | {"times_slower": top.slowed(cost, workload.baseline)} for cost in slower
         ],
@@ -69,6 +73,7 @@ def asked(workload: Workload, *, most: int = ADVISED) -> list[index_advice.Asked
     return [
         index_advice.Asked(cost.text, cost.calls / over_s if over_s else None, cost.mean_s)
         for cost in top.top(workload.costs, most=most)
+        if cost.text.upper().startswith(_PLANNED) and cost.fingerprint_id != reported.OTHER
     ]
 
 

@@ -76,6 +76,21 @@ def is_passing(error: BaseException) -> bool:
     return _PASSING.search(f"{type(error).__name__}: {error}") is not None
 
 
+_REFUSAL = re.compile(
+    r"password authentication failed|no password supplied|no pg_hba\.conf entry"
+    r'|(role|database) ".*" does not exist'
+)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Tell whether the server knows what we ask for, and will say no again.
+
+    >>> is_refusal(OSError('password authentication failed for user "bot"'))
+    True
+    """
+    return _REFUSAL.search(str(error)) is not None
+
+
 def note(context: sa.engine.ExceptionContext) -> None:
     """Add the next step to an error of a connect; a listener of ``handle_error``."""
     if context.connection is not None:

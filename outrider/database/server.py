@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from outrider.database import remedies
 from outrider.errors import BadArgument, OutriderError
 from outrider.metrics import database as reach
 
@@ -23,7 +24,14 @@ class DatabaseUnavailable(OutriderError):  # noqa: N818 - reads as the message i
     """The database does not answer at its address; start it, or mend ``[database] url``."""
 
     permanent = False
-    retry_after_s = 2.0
+    retry_after_s: float | None = 2.0
+
+
+class DatabaseRefused(DatabaseUnavailable):
+    """The database answers and refuses us, and will again; mend ``[database] url`` or the role."""
+
+    permanent = True
+    retry_after_s = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,11 @@ def ask(database: sa.Engine | sa.URL | str) -> Server:
                 return Server(kind, str(version))
             return Server(kind, **connection.execute(_POSTGRESQL).mappings().one())
     except sa.exc.SQLAlchemyError as error:
+        if remedies.is_refusal(error):
+            raise DatabaseRefused(
+                f"the database at {shown(engine.url)} refuses us ({first_line(error)});"
+                f" {remedies.of(str(error))}"
+            ) from None
         raise DatabaseUnavailable(
             f"the database at {shown(engine.url)} does not answer ({first_line(error)}); "
             "start it, or mend [database] url."

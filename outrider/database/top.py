@@ -50,6 +50,12 @@ class Cost:
     p99_s: float | None = None
     rows: int = 0
     errors: int = 0
+    of_bots: bool = False
+
+    @property
+    def known_as(self) -> str:
+        """Return the name in a baseline: a bot's time has the way to the server in it."""
+        return f"{self.fingerprint_id}@bots" if self.of_bots else self.fingerprint_id
 
     @property
     def mean_s(self) -> float:
@@ -85,7 +91,7 @@ def top(
 
 def slowed(cost: Cost, baseline: Mapping[str, Baseline]) -> float | None:
     """Return how many times slower a statement is than before; None when it is not, or unknown."""
-    before = baseline.get(cost.fingerprint_id)
+    before = baseline.get(cost.known_as)
     if before is None or cost.calls < LEAST_CALLS or before.mean_s <= 0:
         return None
     factor = cost.mean_s / before.mean_s
@@ -101,13 +107,13 @@ def learnt(baseline: Mapping[str, Baseline], costs: Iterable[Cost]) -> dict[str,
     for cost in costs:
         if not cost.calls:
             continue
-        before = baseline.get(cost.fingerprint_id)
+        before = baseline.get(cost.known_as)
         if before is None:
-            found[cost.fingerprint_id] = Baseline(cost.mean_s)
+            found[cost.known_as] = Baseline(cost.mean_s)
             continue
         weight = max(LEARNING, 1 / (before.runs + 1))
         mean_s = before.mean_s + weight * (cost.mean_s - before.mean_s)
-        found[cost.fingerprint_id] = Baseline(mean_s, before.runs + 1)
+        found[cost.known_as] = Baseline(mean_s, before.runs + 1)
     return found
 
 
@@ -145,6 +151,7 @@ def _summed(seen: Iterable[Seen]) -> dict[str, Cost]:
                 each.p99_s,
                 each.rows,
                 each.errors,
+                getattr(each, "of_bots", False),
             )
             continue
         # A p99 over several bots lies below the greatest of theirs: a safe side to err on.

@@ -1,7 +1,8 @@
 """The statements of a database and what they cost: of late, and before.
 
-The server's sums run on; each look takes what was added since the look before, and learns from it
-what is normal for each shape of statement (the baseline). Both are kept in Redis between looks.
+The server's sums run on, and so do those that bots report; each look takes what was added since the
+look before, and learns from it what is normal for each shape of statement (the baseline). Both are
+kept in Redis between looks.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from outrider.database import statements, top
+from outrider.database import budget, reported, statements, top
 from outrider.store import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     import sqlalchemy as sa
     from redis import Redis
 
-    from outrider.database.top import Baseline, Cost, Seen
+    from outrider.database.top import Baseline, Cost
 
 # pg_stat_statements keeps 5,000 by default; what lies behind the first thousand costs nothing.
 MOST = 1000
@@ -41,13 +42,13 @@ def look(
     engine: sa.Engine,
     redis: Redis | None = None,
     *,
-    reported: Iterable[Seen] = (),
     now_s: float = 0.0,
     learn: bool = False,
 ) -> Workload:
     """Return what statements cost since the last look that learnt; all that is known without one.
 
-    ``reported`` is what the bots measured in that time. With ``learn`` this look becomes the last.
+    What bots measured comes from Redis, and needs no ``pg_stat_statements``. With ``learn`` this
+    look becomes the last.
     """
     slow = statements.slowest(engine, most=MOST, longest=None)
     now = top.merged((), slow.statements)
@@ -55,9 +56,14 @@ def look(
     earlier = [top.Cost(**cost) for cost in memory.get("sums", ())]
     baseline = {name: top.Baseline(**each) for name, each in memory.get("baseline", {}).items()}
     over_s = now_s - memory["at_s"] if memory else None
-    costs = top.merged(reported, top.since(earlier, now))
+    of_bots: list[Cost] = []
+    if redis is not None:
+        server = budget.server_of(engine.url)
+        of_bots = reported.look(redis, server, learn=learn, now_s=now_s)
+    costs = top.merged(of_bots, top.since(earlier, now))
     if learn and redis is not None:
-        learnt = top.learnt(baseline, costs)
+        known = [cost for cost in costs if cost.fingerprint_id != reported.OTHER]
+        learnt = top.learnt(baseline, known)
         _remember(redis, now, learnt, now_s)
     return Workload(tuple(costs), baseline, over_s, slow.note)
 

@@ -124,7 +124,7 @@ def _report(engine: sa.Engine) -> None:
 
 
 def _add_source() -> bool:
-    from outrider.database import tally
+    from outrider.database import reporter, tally
     from outrider.sdk import bot
 
     current = bot.current()
@@ -134,4 +134,5 @@ def _add_source() -> bool:
         _REPORTING.append(current)
         current.add_source(tally.readings)
         current.add_timings(tally.timings)
+        reporter.start()
     return True

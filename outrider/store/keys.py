@@ -72,6 +72,9 @@
 | ``or:celery:{app}:lease`` / ``or:celery:{app}:token`` | who watches it / fencing token |
 | ``or:celery:batch:{writer}`` | the last batch of counts that a process added |
 | ``or:db:{server}:{part}`` | a database server's connections: the plan, and who has how many |
+| ``or:db:{server}:statements`` | hash: process -> what its statements cost since it began |
+| ``or:db:{server}:statements:before`` | the same, as of the last look that learnt |
+| ``or:db:{server}:statements:texts`` | hash: fingerprint -> a text of it, without values |
 | ``or:db:{server}:changes`` | list: what was changed on the server: who, when, before, after |
 | ``or:db:{server}:changes:lock`` | who begins a change now |
 | ``or:cache:...`` | values and usage of caches (see ``outrider.cache``) |
@@ -233,6 +236,11 @@ def upkeep(host: str) -> str:
 def pool_budget(server: str, part: str) -> str:
     """Where a part of a database server's budget of connections is kept."""
     return f"or:db:{server}:{part}"
+
+
+def database_statements(server: str, what: str = "") -> str:
+    """Return the key of what bots' statements cost: now, ``before``, or their ``texts``."""
+    return f"or:db:{server}:statements{':' if what else ''}{what}"
 
 
 def database_changes(server: str) -> str:

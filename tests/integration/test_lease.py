@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -272,3 +273,53 @@ def child(
 
 def driven(url: str) -> sa.URL:
     return sa.make_url(url).set(drivername="postgresql+psycopg")
+
+
+@pytest.mark.parametrize("driver", ["postgresql+psycopg", "postgresql+asyncpg"])
+def test_an_async_engine_grows_and_shrinks_with_its_lease_and_never_above_it(
+    driver: str, made: Budget, valkey: Server, server: postgres.Postgres,
+    bot: Callable[[str], ResizablePool],
+) -> None:  # fmt: skip
+    async def main() -> None:
+        engine = engines.create_async_engine(
+            sa.make_url(server.url).set(drivername=driver),
+            application_name="ape", leased=engines.Leased(valkey.url, 1), pool_timeout=60,
+        )  # fmt: skip
+        pool: Any = engine.sync_engine.pool
+        lease = pool.watcher.lease
+        lease.instance, lease.base = "ape", 1
+        above: list[int] = []
+
+        async def until(condition: Callable[[], bool]) -> None:
+            async with asyncio.timeout(60):
+                while not condition():
+                    use = pool.use()
+                    if use.held > max(use.cap, in_use):
+                        above.append(use.held)
+                    await asyncio.sleep(0.005)
+
+        in_use = 5
+        held = [await engine.connect() for _ in range(5)]  # one of its own, four that are lent
+        assert (pool.use().held, made.state()["extra"]) == (5, 4)
+        sixth = asyncio.ensure_future(engine.connect().start())
+        done, _ = await asyncio.wait([sixth], timeout=0.1)
+        assert not done
+        assert pool.use().held == 5
+        await held.pop().close()
+        held.append(await sixth)
+
+        for each in held:
+            await each.close()
+        in_use = 0
+        theirs = await asyncio.to_thread(take, bot("bee"), 5)  # what ape has idle is wanted
+        await until(lambda: pool.use().held == 1)
+        assert made.state()["extra"] <= 4
+        give_back(theirs)
+        again = [await engine.connect() for _ in range(3)]
+        for each in again:
+            await each.close()
+        assert above == []
+        await engine.dispose()
+        lease.close()
+
+    asyncio.run(main())

@@ -63,6 +63,23 @@ def test_a_pasted_value_never_shows(value: str) -> None:
     assert "s3cret" not in fingerprint.of(f"SELECT a FROM t WHERE b = '{written}'").text
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT 1 /* for s3cret /* of */ s3cret */ -- s3cret",
+        "ALTER ROLE ann PASSWORD 's3cret'",
+        "CREATE SUBSCRIPTION s CONNECTION 'password=s3cret' PUBLICATION p",
+        "DO $body$ BEGIN PERFORM 's3cret'; END $body$",
+        "NOTIFY news, 's3cret'",
+        "SELECT 'one'\n 's3cret'",
+        "SELEC 'cut off before the end of s3cret",
+        'SELECT `a` FROM t WHERE b = "ann s3cret"',
+    ],
+)
+def test_nothing_leaves_that_is_no_constant_to_the_parser(statement: str) -> None:
+    assert "s3cret" not in fingerprint.of(statement).text
+
+
 @given(st.text(max_size=200))
 def test_anything_has_a_fingerprint(statement: str) -> None:
     assert fingerprint.of(statement).id

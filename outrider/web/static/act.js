@@ -140,6 +140,21 @@ export function restart(bot, done) {
   });
 }
 
+export function scale(bot, running, done) {
+  const [reason, count] = [why("busy evening"), el("input", { type: "number", min: "0", max: "1000", step: "1", required: "" })];
+  count.value = String(running);
+  dialog({
+    title: `Scale ${bot.bot.length > 60 ? `${bot.bot.slice(0, 59)}…` : bot.bot}?`,
+    words: [`On ${bot.host} ${running === 1 ? "one process runs" : `${running} processes run`} now. Those too many are stopped gracefully; to take it back, scale to ${running} again.`],
+    fields: [field("Processes", count), field("Why", reason)],
+    button: "Scale", doing: "Scaling; this takes as long as the bots need to start or stop…", done,
+    act: async () => {
+      await post("scale", { bot: bot.bot, host: bot.host_key, replicas: Number(count.value), why: reason.value.trim() });
+      return `${bot.bot} was scaled from ${running} to ${count.value}.`;
+    },
+  });
+}
+
 // Buttons of an alert, for who may use them.
 export function alertButtons(alert, done) {
   const make = (key, label, press) => {

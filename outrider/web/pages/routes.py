@@ -26,6 +26,8 @@ MAX_AGE_S = {
     "alerts": 1.0, "slo": 5.0, "database": 5.0, "cache": 2.0, "queues": 2.0, "changes": 2.0,
     "bot": 1.0, "host": 1.0,
 }  # fmt: skip
+# Data that is a part of another page.
+PART_MAX_AGE_S = {"ribbons": 60.0}
 # Named for what they are sent back as, so not changed, not even to be fit for people. What is
 # longer than this can't be asked for.
 _LONGEST_NAME = 1000
@@ -36,11 +38,15 @@ def of(source: Source, told: Told) -> list[Route]:
     """Return the routes of all pages; ``told`` answers with what was asked as JSON."""
     kept = Kept(source.problem)
     made = []
-    for page in MAX_AGE_S:
+    for page, max_age_s in MAX_AGE_S.items():
         made += [
             Route(f"/{page}", _page(shell.page(page))),
-            Route(f"/api/{page}", _data(page, source, told, kept)),
+            Route(f"/api/{page}", _data(page, source, told, kept, max_age_s)),
         ]
+    made += [
+        Route(f"/api/{part}", _data(part, source, told, kept, max_age_s))
+        for part, max_age_s in PART_MAX_AGE_S.items()
+    ]
     return made
 
 
@@ -53,7 +59,7 @@ def _page(text: str) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _data(
-    page: str, source: Source, told: Told, kept: Kept
+    page: str, source: Source, told: Told, kept: Kept, max_age_s: float
 ) -> Callable[[Request], Awaitable[Response]]:
     def make(asked: dict[str, str]) -> dict[str, Any]:
         # Loaded when it is asked for: some bring SQLAlchemy, and not every dashboard needs it.
@@ -65,7 +71,7 @@ def _data(
         return shown
 
     def ask(asked: Mapping[str, str]) -> dict[str, Any]:
-        return kept.answer(page, asked, make, max_age_s=MAX_AGE_S[page])
+        return kept.answer(page, asked, make, max_age_s=max_age_s)
 
     async def data(request: Request) -> Response:
         return await told(request, ask)

@@ -38,10 +38,10 @@ def of(source: Source, told: Told) -> list[Route]:
     """Return the routes of all pages; ``told`` answers with what was asked as JSON."""
     kept = Kept(source.problem)
     made = []
-    for page, max_age_s in MAX_AGE_S.items():
+    for page in MAX_AGE_S:
         made += [
             Route(f"/{page}", _page(shell.page(page))),
-            Route(f"/api/{page}", _data(page, source, told, kept, max_age_s)),
+            Route(f"/api/{page}", _data(page, source, told, kept, MAX_AGE_S)),
         ]
     made += [
         Route(f"/api/{part}", _data(part, source, told, kept, max_age_s))
@@ -59,7 +59,7 @@ def _page(text: str) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _data(
-    page: str, source: Source, told: Told, kept: Kept, max_age_s: float
+    page: str, source: Source, told: Told, kept: Kept, ages_s: Mapping[str, float]
 ) -> Callable[[Request], Awaitable[Response]]:
     def make(asked: dict[str, str]) -> dict[str, Any]:
         # Loaded when it is asked for: some bring SQLAlchemy, and not every dashboard needs it.
@@ -71,7 +71,7 @@ def _data(
         return shown
 
     def ask(asked: Mapping[str, str]) -> dict[str, Any]:
-        return kept.answer(page, asked, make, max_age_s=max_age_s)
+        return kept.answer(page, asked, make, max_age_s=ages_s[page])
 
     async def data(request: Request) -> Response:
         return await told(request, ask)

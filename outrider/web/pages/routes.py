@@ -44,8 +44,8 @@ def of(source: Source, told: Told) -> list[Route]:
             Route(f"/api/{page}", _data(page, source, told, kept, MAX_AGE_S)),
         ]
     made += [
-        Route(f"/api/{part}", _data(part, source, told, kept, max_age_s))
-        for part, max_age_s in PART_MAX_AGE_S.items()
+        Route(f"/api/{part}", _data(part, source, told, kept, PART_MAX_AGE_S))
+        for part in PART_MAX_AGE_S
     ]
     return made
 

@@ -12,6 +12,7 @@ import msgspec
 import redis
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import (
     HTMLResponse,
     JSONResponse,
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
 # nginx would hold frames back until its buffer is full.
 _UNBUFFERED = {"X-Accel-Buffering": "no"}
+# Less than this is one packet anyway. The pages that hold a token for changes are smaller too, so
+# that their length tells nothing of it.
+_WORTH_BYTES = 4096
 
 
 def create_app(
@@ -102,7 +106,7 @@ def assemble(
         Route("/metrics", _metrics),
         Route("/healthz", _healthz),
         Route("/readyz", _readyz),
-        Mount("/static", StaticFiles(directory=str(package.joinpath("static")))),
+        Mount("/static", _Static(directory=str(package.joinpath("static")))),
         *entrance.routes(),
         *api.routes(orders),
     ]
@@ -110,10 +114,13 @@ def assemble(
         access.Gate, routes=routes, door=door, token=token,
         client=source.client, clock=source.clock,
     )  # fmt: skip
+    # Inside the gate: what stands at the door holds secrets and is never compressed. Streams of
+    # events are left as they are.
+    small = Middleware(GZipMiddleware, minimum_size=_WORTH_BYTES, compresslevel=6)
     roots = [Middleware(rooted.Rooted, root_path=door.root_path)] if door.root_path else []
     app = Starlette(
         routes=routes,
-        middleware=[gate, *roots],
+        middleware=[gate, small, *roots],
         exception_handlers={Exception: _broken, BadArgument: _bad},
     )
     for page in ("index", "series"):
@@ -121,6 +128,16 @@ def assemble(
     app.state.source = source
     app.state.live = Live(source, links=links)
     return app
+
+
+class _Static(StaticFiles):
+    """Our files. Their ETag is a weak one: the same file is sent compressed and as it is."""
+
+    def file_response(self, *given: Any, **named: Any) -> Response:
+        answer = super().file_response(*given, **named)
+        if etag := answer.headers.get("etag"):
+            answer.headers["etag"] = f"W/{etag.removeprefix('W/')}"
+        return answer
 
 
 async def _page(request: Request) -> Response:

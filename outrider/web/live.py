@@ -1,8 +1,9 @@
 """One look at the fleet, shared by everyone who watches; none at all while nobody does.
 
 The first viewer starts a task, the last one stops it. The task asks once a second for the cheap
-stamp and looks only when that changed. A viewer holds no queue: whoever is slow gets the newest
-frame next, and skips those between.
+stamp and looks only when that changed. The first frame of a viewer is whole; after it come patches
+(``delta``), events of the kind ``patch``. A viewer holds no queue: whoever is slow and missed a
+frame gets the newest one next, whole again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.to_thread
 import msgspec
+
+from outrider.web import delta
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Hashable
@@ -38,7 +41,9 @@ class Live:
         self._viewers = 0
         self._task: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
-        self._frame: bytes | None = None
+        self._fleet: dict[str, Any] | None = None
+        self._frame: bytes | None = None  # made when somebody needs it whole
+        self._patch: bytes | None = None
         self._number = 0
         self._closed = False
         self.looks = 0
@@ -61,10 +66,12 @@ class Live:
         """Return the fleet as JSON, at most ``max_age_s`` old; callers at once share one look."""
         async with self._looking:
             if self._status is None or time.monotonic() - self._status[0] >= max_age_s:
-                self.looks += 1
-                fleet = await self.in_thread(self._source.look)
-                self._status = time.monotonic(), msgspec.json.encode(fleet | {"links": self._links})
+                self._status = time.monotonic(), msgspec.json.encode(await self._look())
             return self._status[1]
+
+    async def _look(self) -> dict[str, Any]:
+        self.looks += 1
+        return await self.in_thread(self._source.look) | {"links": self._links}
 
     async def ready(self) -> tuple[bool, dict[str, Any]]:
         """Return readiness, at most a second old: anyone may ask, and must not cost more."""
@@ -77,16 +84,17 @@ class Live:
         """Yield server-sent events: the newest frame at once, then each new one."""
         self._viewers += 1
         if self._task is None:
-            self._frame = None
+            self._fleet = self._frame = self._patch = None
             self._task = asyncio.create_task(self._follow())
         seen = -1
         try:
             yield b"retry: 2000\n\n"
             while not self._closed:
                 news = self._news
-                if self._frame is not None and seen != self._number:
+                if self._fleet is not None and seen != self._number:
+                    missed = seen != self._number - 1
                     seen = self._number
-                    yield self._frame
+                    yield self._whole() if missed or self._patch is None else self._patch
                     continue
                 try:
                     await asyncio.wait_for(news.wait(), KEEPALIVE_S)
@@ -109,11 +117,22 @@ class Live:
             stamp: Any = await self.in_thread(self._stamp)
             if stamp is None or stamp != last:
                 last = stamp
-                status = await self.status(max_age_s=0)
+                async with self._looking:
+                    fleet = await self._look()
+                patch = None if self._fleet is None else delta.between(self._fleet, fleet)
+                self._fleet, self._frame, self._patch = fleet, None, None
                 self._number += 1
-                self._frame = b"id: %d\ndata: %b\n\n" % (self._number, status)
+                if patch is not None:
+                    body = msgspec.json.encode(patch)
+                    self._patch = b"event: patch\nid: %d\ndata: %b\n\n" % (self._number, body)
                 self._tell()
             await asyncio.sleep(POLL_S)
+
+    def _whole(self) -> bytes:
+        if self._frame is None:
+            body = msgspec.json.encode(self._fleet)
+            self._frame = b"id: %d\ndata: %b\n\n" % (self._number, body)
+        return self._frame
 
     def _stamp(self) -> Hashable:
         try:

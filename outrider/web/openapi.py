@@ -88,6 +88,10 @@ _READS: dict[str, tuple[str, dict[str, Schema], str]] = {
     "/api/changes": ("What was done, by whom, and how it ended", {}, "application/json"),
     "/api/bot": ("All that is known of a bot", {"host": _TEXT, "name": _TEXT}, "application/json"),
     "/api/host": ("All that is known of a host", {"name": _TEXT}, "application/json"),
+    "/api/ribbons": (
+        "The last 24 hours of every bot: u up, a degraded or alerting, d down, - nothing measured",
+        {}, "application/json",
+    ),
     "/api/me": ("Who asks, and the token that changes need", {}, "application/json"),
     "/api/access": (
         "Logins and actions, or refusals; operators only",

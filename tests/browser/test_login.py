@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from outrider.alerts import acknowledgement
+from outrider.alerts import acknowledgement, silences
 from outrider.web.access import record
 from tests.browser.conftest import TOKEN, _answering
 
@@ -121,3 +121,27 @@ def test_an_operator_acknowledges_on_the_page(
     held = acknowledgement.read(fleet.redis)["alpha|bot is slow|bot.canary.up"]
     assert (held.author, held.comment) == ("ann", "restarting it")
     assert record.read(fleet.redis)[0]["what"] == "ack"
+
+    # Undone where it was done, and that is written down as well.
+    page.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Take back: bot is slow").first.click()
+    page.get_by_role("button", name="Take back", exact=True).click()
+    expect(page.get_by_text("Nobody has it now; people are told again.")).to_be_visible()
+    held = acknowledgement.read(fleet.redis)["alpha|bot is slow|bot.canary.up"]
+    assert not held.holds(time.time())
+    assert record.read(fleet.redis)[0]["what"] == "unack"
+
+
+def test_an_operator_ends_a_silence_on_the_page(
+    fleet: Fleet, guarded: Callable[[str], str], visit: Callable[..., Page]
+) -> None:
+    fleet.row(host__cpu__used_ratio=0.25)
+    silences.add(fleet.redis, {"host": "alpha"}, author="vic", now_s=time.time(), lasts_s=3600)
+    page = visit(f"{guarded('')}/alerts", expected=REFUSED)
+    page.unroute("**/api/me")  # of other tests, which know no roles
+    log_in(page)
+    page.get_by_role("button", name="End the silence of vic").click()
+    page.get_by_role("button", name="End it").click()
+    expect(page.get_by_text("The silence is over.")).to_be_visible()
+    assert silences.read(fleet.redis, time.time()) == []
+    assert record.read(fleet.redis)[0]["what"] == "unsilence"

@@ -198,6 +198,12 @@ def check_page(shown: str) -> None:
         assert len(text) <= 2000
 
 
+def check_database(shown: str) -> None:
+    """As for a page; ``error`` is the database server's own word there, and no refusal."""
+    found = json.loads(shown)
+    check_page(json.dumps(found | {"told": found.pop("error")}))
+
+
 def texts(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for name, each in value.items():
@@ -487,6 +493,9 @@ OUTPUTS: dict[str, tuple[Callable[[World], str], Callable[[str], None]]] = {
     "dashboard, /api/cache": (page("/api/cache"), check_page),
     "dashboard, /api/queues": (page("/api/queues"), check_page),
     "dashboard, /api/changes": (page("/api/changes"), check_page),
+    "dashboard, /api/bot": (page("/api/bot?host=alpha&name=canary"), check_page),
+    "dashboard, /api/bot, all": (page("/api/bot"), check_page),
+    "dashboard, /api/database": (page("/api/database"), check_database),
     "dashboard, /api/host": (page("/api/host?name=alpha"), check_page),
     "dashboard, /api/series": (page("/api/series"), check_series),
     "dashboard, /api/analysis": (page("/api/analysis?host=alpha"), check_web),

@@ -28,7 +28,7 @@ def shown(source: Source, asked: Mapping[str, str]) -> dict[str, Any]:
         BadArgument: no such bot.
     """
     frame = view.snapshot(source.store, source.client, source.clock.now())
-    others = [{part: bot[part] for part in ("name", "host", "host_key", "health", "state")}
+    others = [{part: bot[part] for part in ("name", "bot", "host", "host_key", "health", "state")}
               for bot in frame["bots"]]  # fmt: skip
     name, host = asked.get("name", ""), asked.get("host", "")
     if not name:

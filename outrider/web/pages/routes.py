@@ -26,6 +26,8 @@ MAX_AGE_S = {
     "alerts": 1.0, "slo": 5.0, "database": 5.0, "cache": 2.0, "queues": 2.0, "changes": 2.0,
     "bot": 1.0, "host": 1.0,
 }  # fmt: skip
+# Data that is a part of another page.
+PART_MAX_AGE_S = {"ribbons": 60.0}
 # Named for what they are sent back as, so not changed, not even to be fit for people. What is
 # longer than this can't be asked for.
 _LONGEST_NAME = 1000
@@ -39,8 +41,12 @@ def of(source: Source, told: Told) -> list[Route]:
     for page in MAX_AGE_S:
         made += [
             Route(f"/{page}", _page(shell.page(page))),
-            Route(f"/api/{page}", _data(page, source, told, kept)),
+            Route(f"/api/{page}", _data(page, source, told, kept, MAX_AGE_S)),
         ]
+    made += [
+        Route(f"/api/{part}", _data(part, source, told, kept, PART_MAX_AGE_S))
+        for part in PART_MAX_AGE_S
+    ]
     return made
 
 
@@ -53,7 +59,7 @@ def _page(text: str) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _data(
-    page: str, source: Source, told: Told, kept: Kept
+    page: str, source: Source, told: Told, kept: Kept, ages_s: Mapping[str, float]
 ) -> Callable[[Request], Awaitable[Response]]:
     def make(asked: dict[str, str]) -> dict[str, Any]:
         # Loaded when it is asked for: some bring SQLAlchemy, and not every dashboard needs it.
@@ -65,7 +71,7 @@ def _data(
         return shown
 
     def ask(asked: Mapping[str, str]) -> dict[str, Any]:
-        return kept.answer(page, asked, make, max_age_s=MAX_AGE_S[page])
+        return kept.answer(page, asked, make, max_age_s=ages_s[page])
 
     async def data(request: Request) -> Response:
         return await told(request, ask)

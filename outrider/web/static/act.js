@@ -101,6 +101,35 @@ export function acknowledge(alert, done) {
   });
 }
 
+export function takeBack(alert, done) {
+  const reason = why("somebody else has it");
+  dialog({
+    title: "Take the acknowledgement back?",
+    words: [named(alert), `${alert.ack.author} has it now. People are told of it again, as if nobody had it.`],
+    fields: [field("Why", reason)],
+    button: "Take back", doing: "Taking it back…", done,
+    act: async () => {
+      await post("unack", { alert: alert.key, why: reason.value.trim() });
+      return "Nobody has it now; people are told again.";
+    },
+  });
+}
+
+export function endSilence(silenced, done) {
+  const reason = why("the disk is in");
+  const match = Object.entries(silenced.match).map(([name, value]) => `${name} = ${value}`).join(", ");
+  dialog({
+    title: "End this silence?",
+    words: [match.length > 160 ? `${match.slice(0, 159)}…` : match, "Alerts that match and still fire are told from now on."],
+    fields: [field("Why", reason)],
+    button: "End it", doing: "Ending it…", done,
+    act: async () => {
+      await post("unsilence", { silence: silenced.id, why: reason.value.trim() });
+      return "The silence is over.";
+    },
+  });
+}
+
 export function silence(alert, done) {
   const [reason, lasts] = [why("new disk"), durations()];
   lasts.value = "3600";
@@ -140,6 +169,21 @@ export function restart(bot, done) {
   });
 }
 
+export function scale(bot, running, done) {
+  const [reason, count] = [why("busy evening"), el("input", { type: "number", min: "0", max: "1000", step: "1", required: "" })];
+  count.value = String(running);
+  dialog({
+    title: `Scale ${bot.bot.length > 60 ? `${bot.bot.slice(0, 59)}…` : bot.bot}?`,
+    words: [`On ${bot.host} ${running === 1 ? "one process runs" : `${running} processes run`} now. Those too many are stopped gracefully; to take it back, scale to ${running} again.`],
+    fields: [field("Processes", count), field("Why", reason)],
+    button: "Scale", doing: "Scaling; this takes as long as the bots need to start or stop…", done,
+    act: async () => {
+      await post("scale", { bot: bot.bot, host: bot.host_key, replicas: Number(count.value), why: reason.value.trim() });
+      return `${bot.bot} was scaled from ${running} to ${count.value}.`;
+    },
+  });
+}
+
 // Buttons of an alert, for who may use them.
 export function alertButtons(alert, done) {
   const make = (key, label, press) => {
@@ -148,7 +192,8 @@ export function alertButtons(alert, done) {
     return button;
   };
   return [
-    ...(alert.ack || alert.state === "resolved" ? [] : [make("ack", "Acknowledge", () => acknowledge(alert, done))]),
+    ...(alert.ack ? [make("unack", "Take back", () => takeBack(alert, done))]
+      : alert.state === "resolved" ? [] : [make("ack", "Acknowledge", () => acknowledge(alert, done))]),
     make("silence", "Silence", () => silence(alert, done)),
   ];
 }

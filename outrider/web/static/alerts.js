@@ -1,6 +1,6 @@
 // The page of alerts: what fires and why, who has it, what is silenced, who was told.
 
-import { alertButtons, mayAct } from "./act.js";
+import { alertButtons, endSilence, mayAct } from "./act.js";
 import * as address from "./address.js";
 import { alertBadge, at, badge, code, cut, empty, link, table } from "./build.js";
 import { $, el, text } from "./dom.js";
@@ -40,6 +40,12 @@ function hasIt(one) {
     ack.until_s ? el("small", {}, " until ", at(ack.until_s)) : "");
 }
 
+function endButton(one) {
+  const button = el("button", { type: "button", class: "small", "data-key": `end ${one.id}`, "aria-label": `End the silence of ${one.author}`.slice(0, 200) }, "End");
+  button.addEventListener("click", () => endSilence(one, look));
+  return el("span", { class: "buttons" }, button);
+}
+
 const columns = () => [
   { label: "State", cell: (one) => alertBadge(one.state, one.severity) },
   { label: "Severity", cell: (one) => one.severity },
@@ -61,12 +67,13 @@ function draw(next) {
     : empty(badge("ok", "Nothing fires"), address.get("q") ? " that matches what you look for." : ". Rules are evaluated at every tick; ", ...(address.get("q") ? [] : [code("outrider alerts list --rules"), " names them."])));
   pending.node.hidden = !later.length;
   pending.show([later, acts], () => table(columns(), later, { caption: "Alerts that do not fire" }));
-  silenced.show(data.silences, (list) => list.length ? table([
+  silenced.show([data.silences, acts], ([list]) => list.length ? table([
     { label: "Alerts", words: true, cell: (one) => cut(Object.entries(one.match).map(([name, value]) => `${name} = ${value}`).join(", "), 160) },
     { label: "By", words: true, cell: (one) => cut(one.author, 40) },
     { label: "Why", words: true, cell: (one) => cut(one.comment, 160) },
     { label: "From", cell: (one) => at(one.starts_s) },
     { label: "Until", cell: (one) => at(one.ends_s) },
+    ...(acts ? [{ label: "Do", cell: endButton }] : []),
   ], list, { caption: "Silences in force, or to come" })
     : empty("Nothing is silenced. ", code("outrider alerts silence host=alpha --for 2h"), " keeps a host quiet."));
   const changes = data.history.filter(fits);

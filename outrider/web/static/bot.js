@@ -1,6 +1,6 @@
 // The page of one bot: how it is, its charts, what fires, how it crashed, what it wrote last.
 
-import { mayAct, restart } from "./act.js";
+import { mayAct, restart, scale } from "./act.js";
 import * as address from "./address.js";
 import { at, badge, bar, code, cut, empty, facts, lines, link, table } from "./build.js";
 import { choose } from "./choose.js";
@@ -31,10 +31,13 @@ function showNow() {
   const shown = bot.health === "warning" && bot.state !== "starting" ? "not responding" : bot.state;
   const button = el("button", { type: "button", class: "primary", "data-key": "restart" }, "Restart");
   button.addEventListener("click", () => restart(bot, look));
+  const more = el("button", { type: "button", class: "small", "data-key": "scale" }, "Scale");
+  const running = data.bots.filter((one) => one.bot === bot.bot && one.host_key === bot.host_key && one.health !== "off").length;
+  more.addEventListener("click", () => scale(bot, running, look));
   return [
     el("p", { class: "headline" }, badge(bot.health, shown, bot.state === "starting" ? "starting" : bot.health),
       bot.reason ? el("span", {}, cut(bot.reason, 300)) : "", bot.since_s ? el("span", { class: "aside" }, "since ", at(bot.since_s)) : "",
-      acts ? button : ""),
+      ...(acts ? [button, more] : [])),
     facts([
       ["Host", link(address.hostLink(bot.host_key), bot.host, 60)],
       ["Uptime", format.duration(bot.uptime_s)],
@@ -76,7 +79,7 @@ function draw(next) {
     document.title = `${bot.name.slice(0, 60)} · Outrider`;
   }
   now.node.classList.toggle("stale-part", bot.stale);
-  now.show([bot, data.budgets, acts], showNow);
+  now.show([bot, data.bots, data.budgets, acts], showNow);
   firing.node.hidden = !data.alerts.length;
   firing.show([data.alerts, acts], () => firingTable(data.alerts, { acts, done: look, caption: "Alerts on this bot" }));
   all.href = address.link("/series", { host: bot.host_key, match: `bot.${bot.name}.` });

@@ -7,6 +7,7 @@ import { bar, icon } from "./build.js";
 import * as charts from "./charts.js";
 import { $, breakable, el, text } from "./dom.js";
 import * as format from "./format.js";
+import * as ribbon from "./ribbon.js";
 import { at } from "./root.js";
 import { inSight } from "./sight.js";
 import { spark } from "./spark.js";
@@ -258,6 +259,7 @@ const RANK = { critical: 0, warning: 1, unknown: 2, off: 3, ok: 4 };
 const COLUMNS = [
   { key: "state", label: "State", by: (b) => RANK[b.health] ?? 2 },
   { key: "bot", label: "Bot", by: (b) => b.name },
+  { key: "day", label: "24 h", by: (b) => -ribbon.downs(b) },
   { key: "uptime_s", label: "Uptime", show: format.duration },
   { key: "restarts", label: "Restarts", show: format.count },
   { key: "cpu_ratio", label: "CPU", show: format.percent, spark: "cpu", y: charts.range("zero", 0.05) },
@@ -279,6 +281,7 @@ function botNode() {
   const figures = cells.slice(2);
   let shown = null;
   let bot = null;
+  const day = cells[COLUMNS.findIndex((one) => one.key === "day")];
   const showFigures = () => { if (shown !== bot) { shown = bot; figures.forEach((cell) => cell.show(bot)); } };
   const sight = inSight(node, showFigures);
   return {
@@ -288,6 +291,7 @@ function botNode() {
       node.classList.toggle("stale", bot.stale);
       state(node, known(bot.health, STATES));
       cells.slice(0, 2).forEach((cell) => cell.show(bot));
+      day.show(bot);
       if (sight.seen || !shown) showFigures();
     },
     remove() { sight.forget(); cells.forEach((cell) => cell.remove?.()); },
@@ -314,6 +318,11 @@ function cellNode(column) {
       reason.hidden = !words;
       text(reason, words);
     } };
+  }
+  if (column.key === "day") {
+    const box = el("span");
+    const node = el("td", { class: "day", "data-label": column.label }, box);
+    return { node, show: ribbon.strip(box).show };
   }
   const value = el("span");
   const node = el("td", { class: column.spark ? "num trend" : "num", "data-label": column.label });
@@ -481,6 +490,7 @@ function show(next) {
 makeHead();
 mayAct().then((may) => { acts = may; if (frame) show(frame); });
 addEventListener("zone", () => { if (frame) show(frame); });
+ribbon.follow(() => { if (frame) showBots(); });
 setInterval(showAge, 1000);
 follow({
   onFrame: show,

@@ -74,6 +74,7 @@ export function spark(box, range, { bare = false } = {}) {
   held.sight = inSight(canvas, () => { if (held.stale) soon(held); });
   return {
     show(values) {
+      if (values === held.values) return;  // a patch leaves what did not change as it was
       const now = values.join();
       if (now === held.last) return;
       [held.last, held.values, held.stale] = [now, values, true];

@@ -1,5 +1,6 @@
 // The live line to the server: closed while nobody looks at the page, reopened by itself.
 
+import { apply } from "./delta.js";
 import { at } from "./root.js";
 
 const RETRY_MS = 3000;
@@ -12,7 +13,18 @@ export function follow({ onFrame, onState }) {
     clearTimeout(timer);
     if (source || document.hidden) return;
     source = new EventSource(at("/events"));
-    source.onmessage = (event) => { onState("live"); onFrame(JSON.parse(event.data)); };
+    let [frame, number] = [null, 0];
+    const take = (event, next) => {
+      [frame, number] = [next, Number(event.lastEventId)];
+      onState("live");
+      onFrame(frame);
+    };
+    source.onmessage = (event) => take(event, JSON.parse(event.data));
+    source.addEventListener("patch", (event) => {
+      // What it changes is not what we have: begin anew with a whole frame.
+      if (!frame || Number(event.lastEventId) !== number + 1) { close(); open(); return; }
+      take(event, apply(frame, JSON.parse(event.data)));
+    });
     source.onerror = () => {
       onState("lost");
       // On a refusal EventSource gives up for good, and does not say why.

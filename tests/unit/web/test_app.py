@@ -117,3 +117,25 @@ def test_metrics_follow_the_accept_header(fleet: Fleet, owner: Visitor) -> None:
     openly = owner.get("/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"})
     assert openly.headers["content-type"].startswith("application/openmetrics-text")
     assert openly.text.endswith("# EOF\n")
+
+
+def test_what_is_large_is_compressed_and_the_stream_and_the_door_are_not(
+    owner: Visitor, stranger: Visitor
+) -> None:
+    path = "/static/vendor/uPlot.iife.min.js"
+    small = owner.get(path, {"Accept-Encoding": "gzip"})
+    plain = owner.get(path, {"Accept-Encoding": "identity"})
+    assert small.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert small.content == plain.content
+    assert "accept-encoding" in small.headers["vary"].lower()
+    # One name for both forms, which is why it is weak; either is known again by it.
+    assert small.headers["etag"] == plain.headers["etag"]
+    assert small.headers["etag"].startswith("W/")
+    again = owner.get(path, {"If-None-Match": small.headers["etag"], "Accept-Encoding": "gzip"})
+    assert (again.status_code, again.content) == (304, b"")
+    me = owner.get("/api/me", {"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in me.headers
+    stranger.headers.pop("Authorization", None)
+    door = stranger.get("/", {"Accept-Encoding": "gzip", "Accept": "text/html"})
+    assert "content-encoding" not in door.headers

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from outrider.web import live
 from outrider.web.live import Live
+from tests.unit.web.test_delta import applied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -22,12 +24,18 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "POLL_S", 0.01)
 
 
+FRAMES: weakref.WeakKeyDictionary[AsyncGenerator[bytes, None], Any] = weakref.WeakKeyDictionary()
+
+
 async def frame_of(stream: AsyncGenerator[bytes, None]) -> dict[str, Any]:
-    """Return the next frame, whatever else the stream says before it."""
+    """Return the next frame, made of patches as a page does it."""
     async for chunk in stream:
         for line in chunk.decode().splitlines():
             if line.startswith("data: "):
-                frame: dict[str, Any] = json.loads(line.removeprefix("data: "))
+                said = json.loads(line.removeprefix("data: "))
+                is_patch = chunk.startswith(b"event: patch")
+                frame: dict[str, Any] = applied(FRAMES[stream], said) if is_patch else said
+                FRAMES[stream] = frame
                 return frame
     raise AssertionError("the stream ended")
 
@@ -123,3 +131,26 @@ def test_a_quiet_stream_shows_that_it_lives(fleet: Fleet, monkeypatch: pytest.Mo
         return chunk
 
     assert asyncio.run(watch()) == b": still here\n\n"
+
+
+def test_only_what_changed_is_sent_and_a_slow_viewer_gets_it_whole(fleet: Fleet) -> None:
+    async def watch() -> list[bytes]:
+        shared = Live(fleet.healthy().source())
+        quick, slow = shared.watch(), shared.watch()
+        for stream in (quick, slow):
+            await frame_of(stream)
+        chunks = []
+        for cpu in (0.5, 0.75):
+            fleet.now_s += 10
+            fleet.row(host__cpu__used_ratio=cpu, bot__canary__up=1.0)
+            chunks.append(await anext(quick))
+        chunks.append(await anext(slow))
+        for stream in (quick, slow):
+            await stream.aclose()
+        return chunks
+
+    first, second, whole = asyncio.run(watch())
+    assert first.startswith(b"event: patch\nid: ")
+    assert second.startswith(b"event: patch\nid: ")
+    assert whole.startswith(b"id: ")
+    assert len(second) < len(whole) / 2

@@ -181,17 +181,22 @@ def simulate(
     ahead = misses = demand = 0
     window_s = max(3600.0, 10 * ttl_s)
     marks: list[tuple[int, int]] = [(0, 0)]
+
+    def mark(now_s: float) -> None:
+        while now_s >= len(marks) * window_s:
+            marks.append((ahead + misses, demand))
+
     half = (0, 0, 0, 0)
     middle = len(keys) // 2
     for number, (key, at_s) in enumerate(zip(keys, times, strict=True)):
-        if at_s >= len(marks) * window_s:
-            marks += [(ahead + misses, demand)] * (int(at_s // window_s) + 1 - len(marks))
         if number == middle:
             half = (ahead + misses, misses, demand, len(plain_s))
         while (due_s := policy.next_due_s()) is not None and due_s <= at_s:
+            mark(due_s)
             for warmed in policy.due(due_s):
                 ahead += 1
                 expires_s[warmed] = max(expires_s.get(warmed, 0.0), due_s + ttl_s)
+        mark(at_s)
         policy.observe(key, at_s)
         if at_s >= expires_s.get(key, -1.0):
             misses += 1

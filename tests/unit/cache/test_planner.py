@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import random
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import outrider.cache
+from outrider.cache import budget as budgets
 from outrider.cache.planner import WarmingPlanner
 from outrider.errors import BadArgument
 
@@ -221,6 +223,25 @@ def test_extra_loads_of_rhythmic_keys_never_exceed_the_budget(
     ledger = drive(planner, polls(periods, until_s=800), budget)
     assert ledger.loads == planner.budget.loads
     assert ledger.plain_loads == planner.budget.shadow_loads
+
+
+@settings(deadline=None)
+@given(rhythmic, st.sampled_from([0.3, 1.0]), st.sampled_from([10.0, 30.0]), st.integers(0, 50))
+def test_no_stretch_of_time_exceeds_the_budget_by_more_than_a_burst(
+    periods: list[tuple[float, float]], share: float, ttl_s: float, saved: int
+) -> None:
+    with mock.patch.object(budgets, "LEAST_WINDOW", 5):
+        planner = WarmingPlanner(ttl_s=ttl_s, budget=share)
+        budget = planner.budget
+        budget.loads = budget.shadow_loads = saved * 100  # a long time in which nothing was spent
+        room = burst = 0.0
+        for at_s, key in polls(periods, until_s=800):
+            while (due_s := planner.next_due_s()) is not None and due_s <= at_s:
+                planner.due(due_s)
+            planner.observe(key, at_s)
+            balance = share * budget.shadow_loads - budget.extra - budget.exposed
+            room, burst = max(room, balance), max(burst, budget.burst)
+            assert balance >= room - burst - 1e-9
 
 
 @settings(deadline=None)

@@ -15,6 +15,7 @@
 local state, floors, shares, owners, holders, expiry, waiting =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local what, channel = ARGV[1], ARGV[2]
+local PATIENCE_MS = 250
 local clock = redis.call('TIME')
 local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
@@ -41,12 +42,21 @@ local function free()
     - number(state, 'extra')
 end
 
--- Who is below its share goes first, then who has waited longest.
-local function enqueue(name, h)
-  if not redis.call('ZSCORE', waiting, name) then
-    local rank = math.max(h.cap, h.open) < h.share and 0 or 1e14
-    redis.call('ZADD', waiting, rank + now_ms, name)
+-- Who has waited longest goes first. (Whoever is below its share first would take from a bot that is
+-- busy for a moment all that it needs: shares are what a plan expects, not what happens.)
+local function enqueue(name)
+  if not redis.call('ZSCORE', waiting, name) then redis.call('ZADD', waiting, now_ms, name) end
+end
+
+-- How many wait for long although they are below their share: what others have above theirs goes
+-- to them even if it is in use.
+local function count_urgent()
+  local urgent = 0
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', waiting, '-inf', now_ms - PATIENCE_MS)) do
+    local h = load(name)
+    if h and math.max(h.cap, h.open) < h.share then urgent = urgent + 1 end
   end
+  return urgent
 end
 
 -- Give what is free to those who wait, one at a time, and say how many still do.
@@ -62,7 +72,7 @@ local function serve(told_before)
         local before = extra_of(h)
         h.cap = h.cap + 1
         keep(first, h, before)
-        if h.want > h.cap then enqueue(first, h) end
+        if h.want > h.cap then enqueue(first) end
         local news = string.format('cap %s %d %.0f', first, h.cap, h.seq)
         redis.call('PUBLISH', channel, news)
         left = free()
@@ -70,8 +80,8 @@ local function serve(told_before)
     end
   end
   local hungry = redis.call('ZCARD', waiting)
-  if hungry ~= told_before then
-    local urgent = redis.call('ZCOUNT', waiting, '-inf', 1e13)
+  local urgent = count_urgent()
+  if hungry ~= told_before or urgent > 0 then
     redis.call('PUBLISH', channel, 'hungry ' .. hungry .. ' ' .. urgent)
   end
   return hungry
@@ -188,7 +198,7 @@ if what == 'renew' then
   if want > h.cap and not frozen and room > 0 then h.cap = math.min(want, h.cap + room) end
   keep(name, h, before)
   redis.call('ZADD', expiry, now_ms + ttl_ms, name)
-  if want > h.cap then enqueue(name, h) else redis.call('ZREM', waiting, name) end
+  if want > h.cap then enqueue(name) else redis.call('ZREM', waiting, name) end
   local hungry = serve(told)
   h = load(name)
   return {h.cap, h.floor + h.starter, h.share, h.seq, hungry, frozen and 1 or 0}

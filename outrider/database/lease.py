@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 DECAY_S = 10.0
 # Redis away: try again after this long, spread so that a fleet does not come back as one.
 RETRY_S = (0.2, 1.0)
+# While callers wait: the budget has to notice who waits for long.
+ASK_AGAIN_S = 0.25
 # Enough for a caller and the one behind it.
 _HEADROOM = 1
 
@@ -150,7 +152,7 @@ class Leaseholder:
     def _run(self) -> None:
         failed = False
         while not self.closed:
-            pause_s = random.uniform(*RETRY_S) if failed else self._ttl_s / 3  # noqa: S311
+            pause_s = self._pause_s(failed=failed)
             with contextlib.suppress(queue.Empty):
                 self._handle(self._news.get(timeout=pause_s))
                 while True:
@@ -159,6 +161,13 @@ class Leaseholder:
             if self.closed or self._pool() is None:
                 return
             failed = not self._renew()
+
+    def _pause_s(self, *, failed: bool) -> float:
+        if failed:
+            return random.uniform(*RETRY_S)  # noqa: S311
+        pool = self._pool()
+        waits = pool is not None and pool.use().waiting
+        return ASK_AGAIN_S if waits else self._ttl_s / 3
 
     def _handle(self, message: str) -> None:
         what, *rest = message.split(" ")
@@ -203,7 +212,7 @@ class Leaseholder:
         if self.hungry:
             want = now
             if self.urgent and use.cap > self.share:
-                want = min(want, self.share)
+                want = min(want, max(self.share, use.cap - self.urgent))
         else:
             want = max(most for _, most in self._peaks) + _HEADROOM
         return max(self.base, want)

@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 DECAY_S = 10.0
 # Redis away: try again after this long, spread so that a fleet does not come back as one.
 RETRY_S = (0.2, 1.0)
+# Beyond its share a process grows in steps: in a burst that meets all, the first would take what
+# the others are about to ask for, and opening and closing would take longer than their work.
+STEP, STEP_S = 2, 0.005
 # While callers wait: the budget has to notice who waits for long.
 ASK_AGAIN_S = 0.25
 # Enough for a caller and the one behind it.
@@ -87,6 +90,7 @@ class Leaseholder:
         self.process = budget.process_name()
         self.holder = f"{self.instance}:{budget.tag_of(self.process)}:{next(_NUMBERS)}"
         self.hungry = self.urgent = 0
+        self._paced = False
         self._seq = 0
         self._deadline_s = 0.0
         self._peaks: list[tuple[float, int]] = []
@@ -167,7 +171,9 @@ class Leaseholder:
             return random.uniform(*RETRY_S)  # noqa: S311
         pool = self._pool()
         waits = pool is not None and pool.use().waiting
-        return ASK_AGAIN_S if waits else self._ttl_s / 3
+        if waits:
+            return STEP_S if self._paced else ASK_AGAIN_S
+        return self._ttl_s / 3
 
     def _handle(self, message: str) -> None:
         what, *rest = message.split(" ")
@@ -215,6 +221,9 @@ class Leaseholder:
                 want = min(want, max(self.share, use.cap - self.urgent))
         else:
             want = max(most for _, most in self._peaks) + _HEADROOM
+        paced = max(self.share, use.cap + STEP)
+        self._paced = want > paced
+        want = min(want, paced)
         return max(self.base, want)
 
     def _apply(self, cap: int, seq: int) -> None:

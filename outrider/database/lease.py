@@ -5,7 +5,9 @@ for connections; then it decides once for all that happened meanwhile::
 
     want = in use + waiting           what is needed now
          | the most of late           keeps what a burst needs, for ``DECAY_S``
-         | share                      gives up, for those below their share, what is above it
+         - some                       of what is above the share, for as many as wait for long
+                                      below theirs; given up even if it is in use
+         | share, or a step more      beyond its share it grows in steps
 
 To shrink, the pool shrinks first and tells then; to grow, it asks first. When Redis does not answer
 until the lease has ended, the pool falls to its base. It starts with its base, so that a bot

@@ -1,9 +1,9 @@
 """How soon an alert arrives, how many rules x series a core evaluates, and what a storm costs.
 
 ``breach_to_notify_p95_ms``: on the running stack at one tick a second, from the tick after a value
-crossed its threshold to the webhook's receipt. The value is a scraped endpoint's, so that it is in
-the store with the next row; ``gauge`` is a bot's own gauge, whose frames leave once a second, and
-therefore up to a second more. ``stages`` says where the time goes.
+crossed its threshold to the webhook's receipt, with no wait between two messages of a group. The
+value is a scraped endpoint's, so that it is in the store with the next row; ``gauge`` is a bot's
+own gauge, whose frames leave once a second, and therefore up to a second more.
 
 ``rules_x_series_per_s``: instances evaluated a second of CPU, states included, one in a hundred of
 them firing. The peer evaluates the same thresholds one by one, as a loop over a dictionary.
@@ -205,7 +205,9 @@ entry = "small:main"
 [[scrape]]
 name = "bench"
 url = "http://127.0.0.1:{port}/metrics"
-[notify.webhook]
+[notify]
+group_interval_s = 0
+[[notify.webhook]]
 url = "http://127.0.0.1:{port}/hook"
 allow_private = true
 [[alert]]
@@ -276,8 +278,8 @@ def heard(rule: str, to: str, since_s: float) -> float:
     """Return when the webhook was told, NaN when it was not."""
     while time.time() < since_s + WITHIN_S:
         for at_s, body in Ear.heard:
-            alert = body["alert"]
-            if at_s >= since_s and (alert["rule"], alert["to"]) == (rule, to):
+            told = {(alert["rule"], alert["to"]) for alert in body["alerts"]}
+            if at_s >= since_s and (rule, to) in told:
                 return at_s
         time.sleep(0.005)
     return math.nan

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 
 WINDOW_LIVES = 10.0
-LEAST_WINDOW = 2000
+LEAST_WINDOW = 4000
 
 
 class Budget:

@@ -5,7 +5,9 @@ for connections; then it decides once for all that happened meanwhile::
 
     want = in use + waiting           what is needed now
          | the most of late           keeps what a burst needs, for ``DECAY_S``
-         | share                      gives up, for those below their share, what is above it
+         - some                       of what is above the share, for as many as wait for long
+                                      below theirs; given up even if it is in use
+         | share, or a step more      beyond its share it grows in steps
 
 To shrink, the pool shrinks first and tells then; to grow, it asks first. When Redis does not answer
 until the lease has ended, the pool falls to its base. It starts with its base, so that a bot
@@ -44,6 +46,9 @@ logger = logging.getLogger(__name__)
 DECAY_S = 10.0
 # Redis away: try again after this long, spread so that a fleet does not come back as one.
 RETRY_S = (0.2, 1.0)
+# Beyond its share a process grows in steps: in a burst that meets all, the first would take what
+# the others are about to ask for, and opening and closing would take longer than their work.
+STEP, STEP_S = 2, 0.005
 # While callers wait: the budget has to notice who waits for long.
 ASK_AGAIN_S = 0.25
 # Enough for a caller and the one behind it.
@@ -87,6 +92,7 @@ class Leaseholder:
         self.process = budget.process_name()
         self.holder = f"{self.instance}:{budget.tag_of(self.process)}:{next(_NUMBERS)}"
         self.hungry = self.urgent = 0
+        self._paced = False
         self._seq = 0
         self._deadline_s = 0.0
         self._peaks: list[tuple[float, int]] = []
@@ -167,7 +173,9 @@ class Leaseholder:
             return random.uniform(*RETRY_S)  # noqa: S311
         pool = self._pool()
         waits = pool is not None and pool.use().waiting
-        return ASK_AGAIN_S if waits else self._ttl_s / 3
+        if waits:
+            return STEP_S if self._paced else ASK_AGAIN_S
+        return self._ttl_s / 3
 
     def _handle(self, message: str) -> None:
         what, *rest = message.split(" ")
@@ -215,6 +223,9 @@ class Leaseholder:
                 want = min(want, max(self.share, use.cap - self.urgent))
         else:
             want = max(most for _, most in self._peaks) + _HEADROOM
+        paced = max(self.share, use.cap + STEP)
+        self._paced = want > paced
+        want = min(want, paced)
         return max(self.base, want)
 
     def _apply(self, cap: int, seq: int) -> None:

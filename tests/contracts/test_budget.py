@@ -268,7 +268,7 @@ def test_a_message_that_comes_late_lowers_nothing(made: Budget) -> None:
     assert now.cap == 8
 
 
-def test_what_is_free_goes_first_to_who_is_below_its_share(made: Budget) -> None:
+def test_what_one_gives_back_goes_to_who_waits(made: Budget) -> None:
     ape = cap(made, "ape:1", 10)
     more = cap(made, "ape:1", 12, seq=ape.seq, open_=10)
     assert (more.cap, more.hungry) == (10, 1)
@@ -276,6 +276,37 @@ def test_what_is_free_goes_first_to_who_is_below_its_share(made: Budget) -> None
     cap(made, "ape:1", 9, seq=more.seq, open_=9)
     caps = {holder.instance: holder.cap for holder in made.holders()}
     assert caps == {"ape": 9, "bee": 2}
+
+
+def test_who_has_waited_longest_goes_first_though_it_is_above_its_share(
+    made: Budget, client: redis.Redis
+) -> None:
+    ape = cap(made, "ape:1", 5)
+    cat = cap(made, "cat:1", 6)
+    assert (ape.cap, cat.cap) == (5, 6)
+    assert cap(made, "ape:1", 8, seq=ape.seq, open_=5).cap == 5
+    client.zincrby(made._keys[6], -1000, "ape:1")  # it came a second before the next
+    assert cap(made, "bee:1", 3).cap == 1
+    cap(made, "cat:1", 5, seq=cat.seq, open_=5)
+    caps = {holder.instance: holder.cap for holder in made.holders()}
+    assert caps == {"ape": 6, "bee": 1, "cat": 5}
+
+
+def test_who_waits_for_long_below_its_share_is_told_to_those_above_theirs(
+    made: Budget, client: redis.Redis
+) -> None:
+    cap(made, "ape:1", 10)
+    with client.pubsub(ignore_subscribe_messages=True) as said:  # type: ignore[no-untyped-call]
+        said.subscribe(made.channel)
+        cap(made, "bee:1", 3)
+        client.zincrby(made._keys[6], -1000, "bee:1")
+        cap(made, "bee:1", 3)
+        heard: list[bytes] = []
+        while len(heard) < 2:
+            message = said.get_message(timeout=5)
+            if message:
+                heard.append(message["data"])
+    assert heard == [b"hungry 1 0", b"hungry 1 1"]
 
 
 def test_nothing_is_lent_for_a_lease_s_time_after_redis_forgot(

@@ -53,6 +53,20 @@ def valkey_url(_valkey: str) -> str:
     return _valkey
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _application(request: pytest.FixtureRequest) -> None:
+    """Let the workers' application, where a test imports it, read its settings while a Redis is set.
+
+    Celery reads them at the first use of any task, keeps what it made half, and never tries again:
+    whichever test came first would decide for all.
+    """
+    workers = sys.modules.get("outrider.workers.app")
+    if workers:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OUTRIDER_REDIS_URL", request.getfixturevalue("_valkey"))
+            workers.app.finalize()
+
+
 @pytest.fixture(autouse=True)
 def _forget_loaders() -> Iterator[None]:
     """Forget the functions that a test cached: their namespaces are free for the next."""

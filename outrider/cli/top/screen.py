@@ -52,6 +52,8 @@ class Screen:
         for end in (self._ear, self._mouth):
             os.set_blocking(end, False)
         asked: dict[int, Callable[[int, Any], None]] = {
+            # What a shell without job control puts in the background has it ignored.
+            signal.SIGINT: signal.default_int_handler,
             signal.SIGTERM: self._end,
             signal.SIGHUP: self._end,
             signal.SIGTSTP: self._stop,

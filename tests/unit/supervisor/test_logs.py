@@ -47,7 +47,9 @@ class Logged:
 
     def kept(self, number: int = 0) -> bytes:
         path = self.log.with_name(f"canary.log.{number}") if number else self.log
-        return path.read_bytes() if path.exists() else b""
+        with contextlib.suppress(FileNotFoundError):  # also for the moment in which it begins anew
+            return path.read_bytes()
+        return b""
 
     def close(self) -> None:
         self.pipes.quit()

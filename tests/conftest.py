@@ -55,7 +55,7 @@ def valkey_url(_valkey: str) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def _application(request: pytest.FixtureRequest) -> None:
-    """Let the workers' application, where a test imports it, read its settings while a Redis is set.
+    """Let the workers' application, where a test imports it, read its settings with a Redis set.
 
     Celery reads them at the first use of any task, keeps what it made half, and never tries again:
     whichever test came first would decide for all.

@@ -3,7 +3,7 @@
 -- KEYS: state, floors, shares, owners, holders, expiry, waiting.   ARGV: what to do, channel, ...
 --
 -- state    wall, surge, reserved (sum of floors), extra (sum over holders), starters, seq,
---          frozen_until_ms
+--          frozen_until_ms, urgent (as it was last told)
 -- floors   instance -> what it is sure to have       shares  instance -> what the plan gives it
 -- owners   instance -> the holder that has its floor
 -- holders  holder -> cmsgpack {cap, open, floor, starter, want, instance, seq, share,
@@ -81,7 +81,9 @@ local function serve(told_before)
   end
   local hungry = redis.call('ZCARD', waiting)
   local urgent = count_urgent()
-  if hungry ~= told_before or urgent > 0 then
+  -- Only what is new: whoever hears it renews, and would have it said again.
+  if hungry ~= told_before or urgent ~= number(state, 'urgent') then
+    redis.call('HSET', state, 'urgent', urgent)
     redis.call('PUBLISH', channel, 'hungry ' .. hungry .. ' ' .. urgent)
   end
   return hungry

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from outrider.database import tally
 from tests.servers import postgres
 
 if TYPE_CHECKING:
@@ -42,3 +43,11 @@ def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
     with postgres.Postgres(binaries) as server:
         chosen.append(f"PostgreSQL {postgres.ready(server.url)}: {binaries.origin}")
         yield server.url
+
+
+@pytest.fixture
+def counted_anew() -> None:
+    """Forget the engines and the counts of earlier tests."""
+    for other in tally.engines():
+        tally._ENGINES.discard(other)
+    tally.TALLY.reset()

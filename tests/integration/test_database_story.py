@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def engine(postgres_url: str) -> Iterator[sa.Engine]:
-    for other in tally.engines():
-        tally._ENGINES.discard(other)
-    tally.TALLY.reset()
+def engine(postgres_url: str, counted_anew: None) -> Iterator[sa.Engine]:
     made = engines.create_engine(postgres_url, pool_size=2, max_overflow=0, pool_timeout=0.1)
     with made.begin() as connection:
         connection.execute(sa.text("DROP TABLE IF EXISTS orders"))

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from outrider.cli.db import db
-from outrider.database import budget, reporter, tally
+from outrider.database import budget, reporter
 from outrider.database import engine as engines
 from outrider.store import connection, keys
 
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def engine(postgres_url: str) -> Iterator[sa.Engine]:
-    for other in tally.engines():
-        tally._ENGINES.discard(other)
-    tally.TALLY.reset()
+def engine(postgres_url: str, counted_anew: None) -> Iterator[sa.Engine]:
     made = engines.create_engine(postgres_url)
     yield made
     made.dispose()
